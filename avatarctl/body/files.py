@@ -1,0 +1,168 @@
+"""SMPL, SMPL-H and SMPL-X files, npz or pkl, read without chumpy and checked field by field."""
+
+from __future__ import annotations
+
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from avatarctl.body.model import BodyModel
+from avatarctl.body.tables import FAMILY_OF_JOINTS, GENDERS, NAMES
+from avatarctl.checkpoints.pickle_reader import load_pickle
+from avatarctl.errors import DataError
+from avatarctl.files import check_input_file
+
+HINT = "take the body model file from its makers' page again (avatarctl assets says where)"
+NEEDED = ("v_template", "f", "shapedirs", "posedirs", "J_regressor", "weights", "kintree_table")
+
+
+def read(path: str | Path, *, gender: str = "", source: str = "") -> BodyModel:
+    """The body model in a file.
+
+    Args:
+        gender: What the file is for; guessed from its name and folder when left out.
+        source: What to call it in reports; the path when left out.
+
+    Raises:
+        DataError: The file is no body model, or a field has the wrong shape or numbers that are not finite.
+    """
+    path = check_input_file(path, "a body model (.npz or .pkl)")
+    arrays = _arrays(path)
+    missing = [name for name in NEEDED if name not in arrays]
+    if missing:
+        raise DataError(f"{path}: {', '.join(missing)}: missing; a body model has {', '.join(NEEDED)}", hint=HINT)
+    template = _number(path, arrays, "v_template", (None, 3))
+    vertices = len(template)
+    tree = _number(path, arrays, "kintree_table", (2, None), dtype=np.int64)
+    joints = tree.shape[1]
+    if joints not in FAMILY_OF_JOINTS:
+        wanted = ", ".join(f"{count} ({family})" for count, family in FAMILY_OF_JOINTS.items())
+        raise DataError(f"{path}: kintree_table: {joints} joints; expected {wanted}", hint=HINT)
+    family = FAMILY_OF_JOINTS[joints]
+    parents = (-1, *(int(parent) for parent in tree[0, 1:]))
+    if any(not 0 <= parent < joint for joint, parent in enumerate(parents[1:], start=1)):
+        raise DataError(f"{path}: kintree_table: a parent does not stand before its child", hint=HINT)
+    shapes = _number(path, arrays, "shapedirs", (vertices, 3, None))
+    poses = _number(path, arrays, "posedirs", (vertices, 3, 9 * (joints - 1)))
+    faces = _number(path, arrays, "f", (None, 3), dtype=np.int64)
+    if faces.size and (faces.min() < 0 or faces.max() >= vertices):
+        raise DataError(f"{path}: f: a face names vertex {faces.max()}; there are {vertices}", hint=HINT)
+    shapes, expressions = _split_shapes(shapes, family)
+    return BodyModel(
+        family=family,
+        gender=gender or _guess_gender(path),
+        parents=parents,
+        template=_tensor(template),
+        shape_directions=_tensor(shapes),
+        pose_directions=_tensor(poses.reshape(vertices * 3, -1).T),
+        regressor=_tensor(_number(path, arrays, "J_regressor", (joints, vertices))),
+        weights=_tensor(_number(path, arrays, "weights", (vertices, joints))),
+        faces=torch.from_numpy(np.ascontiguousarray(faces)),
+        source=source or str(path),
+        expressions=expressions,
+        hands_mean=_hands_mean(path, arrays),
+        extras={
+            name: torch.from_numpy(np.ascontiguousarray(arrays[name]))
+            for name in arrays
+            if name.startswith(("hands_", "lmk_", "dynamic_lmk_")) or name in ("vt", "ft")
+        },
+    )
+
+
+def _arrays(path: Path) -> dict[str, Any]:
+    """Name to array, whatever the container."""
+    if path.suffix == ".npz" or zipfile.is_zipfile(path):
+        try:
+            with np.load(path, allow_pickle=False) as archive:
+                return {name: archive[name] for name in archive.files if _is_plain(archive, name)}
+        except (ValueError, OSError, zipfile.BadZipFile, EOFError, KeyError, zipfile.zlib.error) as error:  # type: ignore[attr-defined]
+            raise DataError(f"{path}: not a readable .npz: {error}", hint=HINT) from error
+    content = load_pickle(path)
+    if not isinstance(content, dict):
+        raise DataError(f"{path}: holds a {type(content).__name__}; expected the dictionary of a body model", hint=HINT)
+    arrays = {}
+    for name, value in content.items():
+        if hasattr(value, "toarray"):
+            value = value.toarray()
+        value = getattr(value, "array", value)
+        if isinstance(value, np.ndarray):
+            arrays[str(name)] = value
+    return arrays
+
+
+def _is_plain(archive: Any, name: str) -> bool:
+    """Whether an archive's member holds numbers or text (licensed files also hold pickled dictionaries)."""
+    try:
+        return bool(archive[name].dtype != object)
+    except ValueError as error:
+        if "allow_pickle" in str(error):
+            return False
+        raise
+
+
+def _number(
+    path: Path, arrays: dict[str, Any], name: str, shape: tuple[int | None, ...], dtype: type = np.float32
+) -> np.ndarray:
+    array = np.asarray(arrays[name])
+    fits = array.ndim == len(shape) and all(want in (None, size) for want, size in zip(shape, array.shape, strict=True))
+    if not fits or array.dtype.kind not in "fiu":
+        wanted = ", ".join("any" if size is None else str(size) for size in shape)
+        raise DataError(f"{path}: {name}: found {array.dtype} {list(array.shape)}; expected numbers [{wanted}]", hint=HINT)
+    if array.dtype.kind == "f" and not np.isfinite(array).all():
+        raise DataError(f"{path}: {name}: holds numbers that are not finite", hint=HINT)
+    return array.astype(dtype)
+
+
+def _split_shapes(shapes: np.ndarray, family: str) -> tuple[np.ndarray, int]:
+    """Shape directions without unused ones, and how many of them are expressions.
+
+    The licensed SMPL-X file has 300 shape and 100 expression directions; files cut down to 20 have 10 and 10.
+    """
+    if family != "smplx":
+        return shapes, 0
+    count = shapes.shape[-1]
+    if count >= 400:
+        return np.concatenate([shapes[..., :300], shapes[..., 300:400]], axis=-1), 100
+    return shapes, 10 if count >= 20 else 0
+
+
+def _hands_mean(path: Path, arrays: dict[str, Any]) -> Tensor | None:
+    if "hands_meanl" not in arrays or "hands_meanr" not in arrays:
+        return None
+    both = [_number(path, arrays, name, (45,)) for name in ("hands_meanl", "hands_meanr")]
+    return _tensor(np.concatenate(both).reshape(30, 3))
+
+
+def _guess_gender(path: Path) -> str:
+    words = f"{path.parent.name}/{path.stem}".lower()
+    for word, gender in (("neutral", "neutral"), ("female", "female"), ("male", "male"), ("_f_", "female"), ("_m_", "male")):
+        if word in words:
+            return gender
+    return "neutral"
+
+
+def _tensor(array: np.ndarray) -> Tensor:
+    return torch.from_numpy(np.ascontiguousarray(array))
+
+
+def candidates(family: str, gender: str) -> list[str]:
+    """File names, relative to a folder of body models, in the layouts that the published READMEs ask for."""
+    upper, folder = gender.upper(), {"smpl": "smpl", "smplh": "smplh", "smplx": "smplx"}[family]
+    names = [f"{family.upper()}_{upper}.npz", f"{family.upper()}_{upper}.pkl", f"{gender}/model.npz", f"{gender}/model.pkl"]
+    if family == "smpl":
+        letter = {"female": "f", "male": "m"}.get(gender)
+        names += [f"basicModel_{letter}_lbs_10_207_0_v1.0.0.pkl", f"basicmodel_{letter}_lbs_10_207_0_v1.1.0.pkl"] if letter else []
+        names += ["basicModel_neutral_lbs_10_207_0_v1.0.0.pkl"] if not letter else []
+    return [f"{folder}/{name}" for name in names] + names + [f"models/{folder}/{name}" for name in names]
+
+
+def check_words(family: str, gender: str) -> None:
+    """Raise `DataError` for a family or gender that does not exist."""
+    if family not in NAMES:
+        raise DataError(f"body family '{family}'; expected one of {', '.join(NAMES)}")
+    if gender not in GENDERS:
+        raise DataError(f"gender '{gender}'; expected one of {', '.join(GENDERS)}")

@@ -1,0 +1,68 @@
+"""Arrays from .npz archives of strangers: no pickles, no array larger than the archive can hold."""
+
+from __future__ import annotations
+
+import math
+import zipfile
+import zlib
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+
+from avatarctl.errors import DataError
+from avatarctl.files import check_input_file
+
+RATIO = 1100
+"""Deflate cannot shrink data further than this."""
+HINT = "copy or download the file again"
+
+
+def npz_headers(path: str | Path) -> dict[str, tuple[tuple[int, ...], np.dtype]]:
+    """Shape and number type of every array in an archive, without reading the numbers.
+
+    Raises:
+        DataError: It is no .npz, or broken.
+    """
+    path = check_input_file(path, "an .npz archive")
+    try:
+        with zipfile.ZipFile(path) as archive:
+            members = [info for info in archive.infolist() if info.filename.endswith(".npy")]
+            return {info.filename.removesuffix(".npy"): _header(path, archive, info) for info in members}
+    except (zipfile.BadZipFile, OSError, EOFError, ValueError, zlib.error, NotImplementedError) as error:
+        raise DataError(f"{path}: not a readable .npz: {error}", hint=HINT) from error
+
+
+def read_npz(path: str | Path, names: Iterable[str] | None = None) -> dict[str, np.ndarray]:
+    """Arrays of an archive by name; names that it lacks are left out.
+
+    Args:
+        names: Which to read; all (but pickled ones) when left out.
+
+    Raises:
+        DataError: It is no .npz, an array is broken, or one that was asked for is a pickle.
+    """
+    headers = npz_headers(path)
+    wanted = [name for name in headers if not headers[name][1].hasobject] if names is None else list(names)
+    found: dict[str, np.ndarray] = {}
+    name = ""
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            for name in wanted:
+                if name in headers:
+                    found[name] = archive[name]
+    except (zipfile.BadZipFile, OSError, EOFError, ValueError, KeyError, zlib.error, MemoryError) as error:
+        raise DataError(f"{path}: {name or 'archive'}: cannot be read: {error}", hint=HINT) from error
+    return found
+
+
+def _header(path: Path, archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> tuple[tuple[int, ...], np.dtype]:
+    with archive.open(info) as file:
+        version = np.lib.format.read_magic(file)
+        read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+        shape, _, dtype = read(file)
+        start = file.tell()
+    held = math.prod(shape) * dtype.itemsize
+    if not dtype.hasobject and (start + held != info.file_size or held > RATIO * max(path.stat().st_size, 1)):
+        raise ValueError(f"{info.filename}: an array of {list(shape)} {dtype} has {info.file_size - start} bytes of data")
+    return shape, dtype

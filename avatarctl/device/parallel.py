@@ -1,0 +1,80 @@
+"""One process per device under torchrun or SLURM with the same variables; everything is a no-op when alone."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+
+def rank() -> int:
+    """This process's number, 0 when alone."""
+    return int(os.environ.get("RANK", "0")) if world() > 1 else 0
+
+
+def world() -> int:
+    """How many processes work together."""
+    return int(os.environ.get("WORLD_SIZE", "1") or "1")
+
+
+def init(device: torch.device) -> None:
+    """Join the other processes: NCCL where each has its own CUDA device, gloo otherwise."""
+    if world() == 1 or dist.is_initialized():
+        return
+    backend = "gloo"
+    if device.type == "cuda":
+        torch.cuda.set_device(device)
+        own = int(os.environ.get("LOCAL_WORLD_SIZE", world())) <= torch.cuda.device_count()
+        backend = "cpu:gloo,cuda:nccl" if own else "gloo"
+    dist.init_process_group(backend)
+
+
+def finish() -> None:
+    """Leave the group."""
+    if dist.is_initialized():
+        dist.destroy_process_group()
+
+
+def barrier() -> None:
+    """Wait for all processes."""
+    if dist.is_initialized():
+        dist.all_reduce(torch.zeros(1))
+
+
+def all_reduce_mean(tensor: Tensor) -> Tensor:
+    """The mean of a tensor over all processes."""
+    if not dist.is_initialized():
+        return tensor
+    total = tensor.detach().clone()
+    dist.all_reduce(total)
+    return total / world()
+
+
+def any_rank(flag: int) -> int:
+    """The largest of the processes' flags."""
+    if not dist.is_initialized():
+        return flag
+    largest = torch.tensor([flag])
+    dist.all_reduce(largest, op=dist.ReduceOp.MAX)
+    return int(largest)
+
+
+def from_first(value: Any) -> Any:
+    """Rank 0's value, on every rank."""
+    if not dist.is_initialized():
+        return value
+    box = [value]
+    dist.broadcast_object_list(box, src=0, device=torch.device("cpu"))
+    return box[0]
+
+
+def gathered(value: Any) -> list[Any]:
+    """The values of all ranks in order, on every rank."""
+    if not dist.is_initialized():
+        return [value]
+    boxes: list[Any] = [None] * world()
+    dist.all_gather_object(boxes, value)
+    return boxes

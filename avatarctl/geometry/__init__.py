@@ -1,0 +1,1 @@
+"""Rotations, kinematics, skinning and cameras: tensors in, tensors out."""

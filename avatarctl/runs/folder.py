@@ -1,0 +1,177 @@
+"""Run folders: where they lie, how a new one is numbered, and the lock that keeps a second process out."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from avatarctl.errors import DataError, UsageError
+from avatarctl.files import write_failure
+
+MANIFEST = "manifest.json"
+SETTINGS = "settings.yaml"
+LOG = "log.txt"
+METRICS = "metrics.json"
+STEPS = "metrics.jsonl"
+LOCK = ".lock"
+CHECKPOINTS = "checkpoints"
+WEIGHTS = "weights.safetensors"
+
+
+def root() -> Path:
+    """The folder that holds all runs: AVATARCTL_RUNS, else ./runs."""
+    return Path(os.environ.get("AVATARCTL_RUNS") or "runs")
+
+
+def kind(verb: str, target: str, stage: str = "") -> str:
+    """Folder name of a kind of run: verb-target or verb-target-stage."""
+    return "-".join(word for word in (verb, target, stage) if word)
+
+
+def create(verb: str, target: str, stage: str = "", out: str | Path | None = None) -> Path:
+    """A new, empty run folder: `out`, or the first free number of this kind of run.
+
+    Raises:
+        UsageError: `out` is a folder with something in it.
+        DataError: The folder cannot be made.
+    """
+    if out is not None:
+        return _given(Path(out))
+    parent = root() / kind(verb, target, stage)
+    number = 1
+    try:
+        parent.mkdir(parents=True, exist_ok=True)
+        taken = {entry.name for entry in os.scandir(parent)}
+        while True:
+            folder = parent / f"{number:03d}"
+            number += 1
+            if folder.name in taken:
+                continue
+            # mkdir fails when another process took the number since, so two runs never share one.
+            with suppress(FileExistsError):
+                folder.mkdir()
+                return folder
+    except OSError as error:
+        raise write_failure(parent, error) from error
+
+
+def _given(folder: Path) -> Path:
+    if folder.is_dir() and any(entry.name != LOCK for entry in os.scandir(folder)):
+        raise UsageError(
+            f"--out {folder}: the folder exists and is not empty",
+            hint=f"name another folder, or --resume {folder}",
+        )
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except FileExistsError as error:
+        raise UsageError(f"--out {folder}: a file of this name exists", hint="name another folder") from error
+    except OSError as error:
+        raise write_failure(folder, error) from error
+    return folder
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Own a run folder until the block ends; the lock of a process that died is taken over.
+
+    Raises:
+        UsageError: Another process works in the folder.
+        DataError: The folder cannot be written.
+    """
+    path = folder / LOCK
+    _take(path)
+    try:
+        yield
+    finally:
+        with suppress(OSError):
+            path.unlink()
+
+
+def _take(path: Path) -> None:
+    try:
+        handle = _exclusive(path)
+    except OSError as error:
+        raise write_failure(path, error) from error
+    with os.fdopen(handle, "r+", encoding="utf-8") as file:
+        owner = _parse(file.read())
+        if _is_alive(owner):
+            raise UsageError(
+                f"{path.parent}: another process works in this run folder "
+                f"(process {owner.get('pid')} on {owner.get('host')})",
+                hint=f"wait for it, or delete {path} when that process is gone",
+            )
+        try:
+            file.seek(0)
+            file.truncate()
+            json.dump({"pid": os.getpid(), "host": socket.gethostname(), "began": _began(os.getpid())}, file)
+            file.flush()
+        except OSError as error:
+            raise write_failure(path, error) from error
+
+
+def _exclusive(path: Path) -> int:
+    """A handle of the lock file that no other process reads or writes until it is closed."""
+    while True:
+        handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+        try:
+            import fcntl
+
+            fcntl.flock(handle, fcntl.LOCK_EX)
+        except (ImportError, OSError):
+            return handle
+        with suppress(FileNotFoundError):
+            # The owner may have deleted the file between the two calls; then what is held here is nobody's.
+            if os.stat(path).st_ino == os.fstat(handle).st_ino:
+                return handle
+        os.close(handle)
+
+
+def _parse(text: str) -> dict[str, Any]:
+    try:
+        owner = json.loads(text)
+    except ValueError:
+        return {}
+    return owner if isinstance(owner, dict) else {}
+
+
+def _is_alive(owner: dict[str, Any]) -> bool:
+    """Whether the process that wrote a lock may still run; on another machine this cannot be known, so yes."""
+    pid = owner.get("pid")
+    if not isinstance(pid, int):
+        return False
+    if owner.get("host") != socket.gethostname():
+        return True
+    try:
+        os.kill(pid, 0)
+    except OSError as error:
+        return error.errno == errno.EPERM
+    return owner.get("began") in (None, _began(pid))
+
+
+def _began(pid: int) -> str | None:
+    """When a process began, in clock ticks, so that a reused number is told apart; None where unknown."""
+    try:
+        text = Path(f"/proc/{pid}/stat").read_text()
+    except OSError:
+        return None
+    return text.rpartition(")")[2].split()[19]
+
+
+def is_run(folder: Path) -> bool:
+    """Whether a folder is a run folder."""
+    return (folder / MANIFEST).is_file() and (folder / SETTINGS).is_file()
+
+
+def require_run(folder: Path) -> Path:
+    """`folder` when it is a run folder."""
+    if not folder.is_dir():
+        raise DataError(f"{folder}: no such run folder", hint="avatarctl runs lists them")
+    if not is_run(folder):
+        raise DataError(f"{folder}: is no run folder (no {MANIFEST})", hint="avatarctl runs lists them")
+    return folder

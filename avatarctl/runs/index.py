@@ -1,0 +1,155 @@
+"""Find runs: by the words a user types, the newest of a kind, all of them, and the chain that led to one."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Iterator, Mapping
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+from avatarctl.errors import AvatarError, DataError, UsageError
+from avatarctl.runs import manifest
+from avatarctl.runs.folder import CHECKPOINTS, WEIGHTS, is_run, kind, root
+from avatarctl.runs.manifest import Manifest
+
+Accept = Callable[[Mapping[str, Any]], bool]
+"""Whether a run with these settings will do."""
+
+
+def runs() -> list[tuple[Path, Manifest]]:
+    """All runs under the runs folder that can be read, oldest first."""
+    found = []
+    for folder in _folders():
+        try:
+            found.append((folder, manifest.read(folder)))
+        except AvatarError:
+            continue
+    return sorted(found, key=lambda pair: (pair[1].started, str(pair[0])))
+
+
+def _folders() -> Iterator[Path]:
+    base = root()
+    if base.is_dir():
+        for parent in sorted(path for path in base.iterdir() if path.is_dir()):
+            yield from sorted(path for path in parent.iterdir() if is_run(path))
+
+
+def find(what: str | Path) -> Path:
+    """The run folder meant by "train-sparse-vqvae/003", "run:NAME/N", "last", a kind's name (its newest), or a path.
+
+    Raises:
+        DataError: There is no such run.
+    """
+    words = str(what).removeprefix("run:").rstrip("/")
+    if words == "last":
+        every = runs()
+        if not every:
+            raise DataError(f"there is no run in {root()} yet", hint="avatarctl --help lists what can be run")
+        return every[-1][0]
+    for folder in (root() / words, Path(words)):
+        if is_run(folder):
+            return folder
+    name, _, number = words.rpartition("/")
+    if number.isdigit() and is_run(folder := root() / name / f"{int(number):03d}"):
+        return folder
+    if words and (root() / words).is_dir():
+        newest = [folder for folder, _ in runs() if folder.parent.name == words]
+        if newest:
+            return newest[-1]
+    names = [f"{folder.parent.name}/{folder.name}" for folder in _folders()]
+    near = get_close_matches(words, names, n=1, cutoff=0.4)
+    raise DataError(
+        f"there is no run '{words}' in {root()}" + (f", did you mean {near[0]}?" if near else ""),
+        hint="avatarctl runs lists them",
+    )
+
+
+def newest(verb: str, target: str, stage: str = "") -> Path:
+    """The newest run of a kind, however it ended.
+
+    Raises:
+        UsageError: There is none.
+    """
+    what = {"verb": verb, "target": target, "stage": stage}
+    found = [folder for folder, about in runs() if about.what == what]
+    if not found:
+        raise UsageError(
+            f"there is no run of {kind(verb, target, stage)} in {root()} yet", hint="start one first"
+        )
+    return found[-1]
+
+
+def latest(verb: str, target: str, stage: str = "", accept: Accept | None = None) -> Path:
+    """The newest finished run of a kind whose settings are accepted.
+
+    Raises:
+        DataError: There is none; the message says what was passed over.
+    """
+    what = {"verb": verb, "target": target, "stage": stage}
+    passed: list[str] = []
+    for folder, about in reversed(runs()):
+        if about.what != what:
+            continue
+        if about.status != "finished":
+            passed.append(f"{folder} ({about.status})")
+        elif accept is not None and not accept(about.settings):
+            passed.append(f"{folder} (other settings)")
+        else:
+            return folder
+    words = f" --stage {stage}" if stage else ""
+    looked = f"; passed over {', '.join(passed[:4])}" if passed else ""
+    raise DataError(
+        f"latest: there is no finished run of {kind(verb, target, stage)} in {root()}{looked}",
+        hint=f"avatarctl {verb} {target}{words}, or name a weights file",
+    )
+
+
+def weights_file(folder: Path, which: str = "best") -> Path:
+    """The trained weights of a run: the final file, else the best, else the last checkpoint.
+
+    Raises:
+        DataError: The run has none yet.
+    """
+    if (folder / WEIGHTS).is_file():
+        return folder / WEIGHTS
+    for name in dict.fromkeys((which, "best", "last")):
+        if checkpoint := pointed(folder, name):
+            return checkpoint
+    raise DataError(f"{folder}: holds no weights yet", hint="let the training write a checkpoint first")
+
+
+def pointed(folder: Path, name: str) -> Path | None:
+    """The checkpoint that best.pt or last.pt points to, when both files are there."""
+    pointer = folder / CHECKPOINTS / f"{name}.pt"
+    try:
+        content = json.loads(pointer.read_text(encoding="utf-8"))
+        checkpoint = folder / CHECKPOINTS / os.path.basename(str(content["file"]))
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise DataError(f"{pointer}: found no JSON with 'file' ({error})", hint="delete it") from error
+    return checkpoint if checkpoint.is_file() else None
+
+
+def chain(folder: Path) -> list[tuple[int, str, str]]:
+    """The runs and files that led to a run: (depth, path, note), the run itself first."""
+    lines: list[tuple[int, str, str]] = []
+
+    def visit(place: Path, depth: int, seen: frozenset[str]) -> None:
+        about = manifest.read(place)
+        lines.append((depth, str(place), f"{kind(**_what(about))}, {about.status}"))
+        for item in about.inputs:
+            made = str(item.get("run", ""))
+            if made and made not in seen and is_run(Path(made)):
+                visit(Path(made), depth + 1, seen | {made})
+            else:
+                lines.append((depth + 1, str(item["path"]), str(item.get("hash", ""))))
+
+    visit(folder, 0, frozenset({str(folder)}))
+    return lines
+
+
+def _what(about: Manifest) -> dict[str, str]:
+    return {name: about.what.get(name, "") for name in ("verb", "target", "stage")}

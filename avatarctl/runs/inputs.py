@@ -1,0 +1,46 @@
+"""From a weights setting to tensors: a path, run:NAME/N, latest, or the name of embedded open weights."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from avatarctl.errors import DataError
+from avatarctl.runs import index
+from avatarctl.runs.folder import is_run
+from avatarctl.runs.index import Accept
+
+
+def find_weights(words: str, target: str, stage: str, declared: Iterable[Any], accept: Accept | None) -> Path:
+    """The file or folder that a weights setting names.
+
+    Args:
+        words: What the user gave.
+        stage: Upstream stage that `latest` looks for.
+        declared: The plugins' `Weights` declarations; those with a `path` are embedded and found by name.
+
+    Raises:
+        DataError: Nothing is found; the message lists what is.
+    """
+    if words == "latest":
+        return index.weights_file(index.latest("train", target, stage, accept))
+    if words.startswith("run:"):
+        return index.weights_file(index.find(words))
+    embedded = embedded_weights(declared)
+    path = Path(words).expanduser()
+    if words in embedded and not path.exists():
+        return embedded[words]
+    if is_run(path):
+        return index.weights_file(path)
+    if not path.exists():
+        names = ", ".join(["latest", "run:NAME/N", *embedded])
+        raise DataError(
+            f"{words}: no such weights file or folder", hint=f"name a file or folder, or one of {names}"
+        )
+    return path
+
+
+def embedded_weights(declared: Iterable[Any]) -> Mapping[str, Path]:
+    """Weights that come with a plugin, by name."""
+    return {item.name: Path(item.path) for item in declared if getattr(item, "path", None)}

@@ -1,0 +1,113 @@
+"""The manifest of a run: what, with what, from what, by what, and how it ended."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import asdict, dataclass, field, fields
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+from avatarctl.errors import DataError
+from avatarctl.files import write_text
+from avatarctl.runs.folder import MANIFEST
+
+SCHEMA = "avatarctl-run/1"
+STATUSES = ("running", "finished", "failed", "interrupted", "preempted")
+
+
+@dataclass
+class Manifest:
+    """manifest.json as a value; written whole at the start, at each checkpoint and at the end."""
+
+    what: dict[str, str]
+    """verb, target, stage."""
+    schema: str = SCHEMA
+    status: str = "running"
+    error: str = ""
+    started: str = ""
+    ended: str = ""
+    argv: list[str] = field(default_factory=list)
+    settings: dict[str, Any] = field(default_factory=dict)
+    origin: dict[str, str] = field(default_factory=dict)
+    """Layer of each setting's leaf."""
+    seed: int = 0
+    precision: str = "fp32"
+    device: dict[str, Any] = field(default_factory=dict)
+    world: int = 1
+    plugin: dict[str, str] = field(default_factory=dict)
+    versions: dict[str, Any] = field(default_factory=dict)
+    inputs: list[dict[str, Any]] = field(default_factory=list)
+    outputs: list[dict[str, Any]] = field(default_factory=list)
+    resumed: list[dict[str, Any]] = field(default_factory=list)
+
+    def write(self, folder: Path) -> None:
+        """Write manifest.json atomically."""
+        write_text(folder / MANIFEST, as_json(asdict(self)))
+
+    def add(self, where: str, record: dict[str, Any]) -> None:
+        """Record an input or output; an earlier record of the same path is replaced."""
+        records: list[dict[str, Any]] = getattr(self, where)
+        key = record["path"]
+        records[:] = [*(r for r in records if r["path"] != key), record]
+
+
+def read(folder: Path) -> Manifest:
+    """The manifest of a run folder.
+
+    Raises:
+        DataError: It is missing, broken, or of another schema.
+    """
+    path = folder / MANIFEST
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise DataError(
+            f"{folder}: is no run folder (no {MANIFEST})", hint="avatarctl runs lists them"
+        ) from error
+    except (OSError, ValueError) as error:
+        raise DataError(f"{path}: cannot be read: {error}", hint="restore it from a copy") from error
+    if not isinstance(content, dict) or content.get("schema") != SCHEMA:
+        found = content.get("schema") if isinstance(content, dict) else type(content).__name__
+        raise DataError(
+            f"{path}: schema: found {found!r}, expected {SCHEMA!r}", hint="it is no run of this version"
+        )
+    for item in fields(Manifest):
+        wanted = {"dict": dict, "list": list, "str": str, "int": int}[str(item.type).partition("[")[0]]
+        if item.name in content and not isinstance(content[item.name], wanted):
+            raise DataError(
+                f"{path}: {item.name}: found {type(content[item.name]).__name__}, expected {wanted.__name__}",
+                hint="restore it from a copy",
+            )
+    known = {item.name for item in fields(Manifest)}
+    return Manifest(**{"what": {}} | {key: value for key, value in content.items() if key in known})
+
+
+def now() -> str:
+    """The time, UTC, to the millisecond."""
+    return datetime.now(timezone.utc).isoformat(timespec="milliseconds")
+
+
+def as_json(value: Any) -> str:
+    """Readable JSON without NaN: numbers that are not finite become null."""
+    return json.dumps(plain(value), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def plain(value: Any) -> Any:
+    """A value in JSON's types: arrays and tensors become lists, paths text, unfinished numbers None."""
+    if isinstance(value, bool | str) or value is None:
+        return value
+    if isinstance(value, dict):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple | set | frozenset):
+        return [plain(item) for item in value]
+    if isinstance(value, int):
+        return int(value)
+    if isinstance(value, float):
+        return float(value) if math.isfinite(value) else None
+    if hasattr(value, "tolist"):
+        return plain(value.tolist())
+    if hasattr(value, "model_dump"):
+        return plain(value.model_dump(mode="json"))
+    return str(value)

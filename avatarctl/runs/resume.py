@@ -1,0 +1,100 @@
+"""Going on with a run: its settings from the folder, and what the user may change on the way."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from avatarctl.errors import DataError, SettingsError, UsageError
+from avatarctl.runs import index, manifest
+from avatarctl.runs.folder import SETTINGS, kind, require_run
+from avatarctl.runs.manifest import Manifest, plain
+
+NETWORK_FIELDS = ("network",)
+"""Settings that shape the network, for classes that do not name theirs in `network_fields`."""
+
+
+@dataclass(frozen=True)
+class ResumePoint:
+    """A run to go on with."""
+
+    folder: Path
+    settings: dict[str, Any]
+    """As in settings.yaml: the lowest layer of the resumed run's settings."""
+    manifest: Manifest
+
+
+def resume_point(what: str | Path, verb: str, target: str, stage: str = "") -> ResumePoint:
+    """The run meant by `--resume RUN|last`.
+
+    Raises:
+        UsageError: It is a run of something else.
+        DataError: There is none, or its files are broken.
+    """
+    folder = index.newest(verb, target, stage) if str(what) == "last" else index.find(what)
+    about = manifest.read(require_run(folder))
+    wanted = {"verb": verb, "target": target, "stage": stage}
+    if about.what != wanted:
+        found = kind(**{name: about.what.get(name, "") for name in wanted})
+        raise UsageError(
+            f"--resume {what}: {folder} is a run of {found}, not of {kind(verb, target, stage)}",
+            hint="avatarctl runs lists them",
+        )
+    return ResumePoint(folder, read_settings(folder), about)
+
+
+def read_settings(folder: Path) -> dict[str, Any]:
+    """The settings.yaml of a run folder."""
+    path = folder / SETTINGS
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise DataError(f"{path}: cannot be read: {error}", hint="restore it from a copy") from error
+    if not isinstance(content, dict):
+        raise DataError(
+            f"{path}: found {type(content).__name__}, expected settings", hint="restore it from a copy"
+        )
+    return content
+
+
+def changes(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str, list[Any]]:
+    """Leaves that differ, by dotted name: [value before, value after]."""
+    old, new = leaves(before), leaves(after)
+    return {
+        name: [old.get(name), new.get(name)]
+        for name in dict.fromkeys([*old, *new])
+        if old.get(name) != new.get(name)
+    }
+
+
+def leaves(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested settings under dotted names."""
+    found: dict[str, Any] = {}
+    for name, value in values.items():
+        if isinstance(value, Mapping):
+            found |= leaves(value, f"{prefix}{name}.")
+        else:
+            found[prefix + str(name)] = plain(value)
+    return found
+
+
+def refuse_network_changes(changed: Mapping[str, list[Any]], settings: Any) -> None:
+    """Stop when a change would alter the network whose weights are to be loaded.
+
+    Raises:
+        SettingsError: With every such setting, the run's value and the one asked for.
+    """
+    names = tuple(getattr(type(settings), "network_fields", NETWORK_FIELDS))
+    refused = [
+        name for name in changed if name in names or name.startswith(tuple(f"{name}." for name in names))
+    ]
+    if refused:
+        lines = [f"{name}: {changed[name][1]!r}, the run has {changed[name][0]!r}" for name in refused]
+        raise SettingsError(
+            "\n".join(["these settings alter the network and cannot change in a resumed run", *lines]),
+            hint="leave them out, or start a new run without --resume",
+        )

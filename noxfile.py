@@ -1,0 +1,52 @@
+"""Sessions: nox -s lint types tests parity startup bench package. They run in the environment that calls them."""
+
+from __future__ import annotations
+
+import nox
+
+nox.options.default_venv_backend = "none"
+nox.options.sessions = ["lint", "types", "startup", "tests"]
+
+
+@nox.session
+def lint(session: nox.Session) -> None:
+    """Formatting and lint rules."""
+    session.run("ruff", "check", ".")
+    session.run("ruff", "format", "--check", ".")
+
+
+@nox.session
+def types(session: nox.Session) -> None:
+    """Static types; strict for config, plugin, runs, cli and api."""
+    session.run("mypy", "avatarctl", "plugins/avatarctl_sparse_tracking")
+
+
+@nox.session
+def tests(session: nox.Session) -> None:
+    """All tests, fast ones first, the golden cases that fit among them."""
+    session.run("pytest", "-m", "not slow", *session.posargs)
+    session.run("pytest", "-m", "slow", *session.posargs)
+
+
+@nox.session
+def parity(session: nox.Session) -> None:
+    """Golden cases: nox -s parity -- --cases FOLDER (default: fixtures/parity)."""
+    session.run("python", "tests/parity/run.py", *session.posargs)
+
+
+@nox.session
+def startup(session: nox.Session) -> None:
+    """Modules imported and CPU time of the listing page."""
+    session.run("pytest", "tests/contract/test_startup.py")
+
+
+@nox.session
+def bench(session: nox.Session) -> None:
+    """Timings beside the calibration and the roofline; never part of the tests."""
+    session.run("python", "tests/bench.py", *session.posargs)
+
+
+@nox.session
+def package(session: nox.Session) -> None:
+    """Wheel and source archive in dist/."""
+    session.run("python", "-m", "build", "--no-isolation")

@@ -1,0 +1,102 @@
+"""What sparse-tracking offers: targets and weights, as data."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from avatarctl.api import Stage, Target, Weights, hookimpl
+
+HERE = Path(__file__).parent
+PACKAGE = "avatarctl_sparse_tracking"
+
+
+@hookimpl
+def avatarctl_targets() -> Iterator[Target]:
+    """The targets of every verb."""
+    yield Target(
+        verb="prepare",
+        name="amass",
+        summary="AMASS archives or BVH clips to a store of trackers and body rotations",
+        run=f"{PACKAGE}.prepare:run_amass",
+        settings=f"{PACKAGE}.settings_prepare:PrepareAmass",
+        examples=("avatarctl prepare amass AMASS", "avatarctl prepare amass open --store data/open"),
+    )
+    yield Target(
+        verb="prepare",
+        name="headset",
+        summary="headset logs to network features",
+        run=f"{PACKAGE}.prepare:run_headset",
+        settings=f"{PACKAGE}.settings_prepare:PrepareHeadset",
+        examples=("avatarctl prepare headset 12345.txt",),
+    )
+    yield Target(
+        verb="train",
+        name="sparse",
+        summary="SAGE Net: whole body from a headset and two controllers",
+        aliases=("sparse-tracking",),
+        stages=(
+            stage("vqvae", "rotations of one body half to product codes and back", "TrainVqvae"),
+            stage("diffusion", "latents of one body half from the trackers", "TrainDiffusion"),
+            stage("decoder", "whole body from both latents, then all three together", "TrainDecoder"),
+            stage("refiner", "smooth sequence from the decoder's frames", "TrainRefiner"),
+        ),
+        examples=(
+            "avatarctl train sparse --stage vqvae --part upper --store data/amass",
+            "avatarctl train sparse --stage diffusion --part lower -c open-small",
+        ),
+    )
+    yield Target(
+        verb="infer",
+        name="sparse",
+        summary="whole-body motion from a headset log or any motion's head and hands",
+        aliases=("sparse-tracking",),
+        run=f"{PACKAGE}.infer:run",
+        settings=f"{PACKAGE}.settings:Infer",
+        examples=("avatarctl infer sparse 12345.txt --video", "avatarctl infer sparse walk.npz --out a"),
+    )
+    yield Target(
+        verb="eval",
+        name="sparse",
+        summary="position, rotation, velocity and jitter errors on a prepared split",
+        aliases=("sparse-tracking",),
+        run=f"{PACKAGE}.evaluate:run",
+        settings=f"{PACKAGE}.settings:Evaluate",
+        examples=("avatarctl eval sparse --store data/amass --weights SAGE_S1",),
+    )
+    yield Target(
+        verb="export",
+        name="sparse",
+        summary="an estimated motion as glb, bvh, AMASS npz or animation pickle",
+        aliases=("sparse-tracking",),
+        run=f"{PACKAGE}.export:run",
+        settings=f"{PACKAGE}.settings:Export",
+        examples=("avatarctl export sparse runs/infer-sparse/001 --to bvh",),
+    )
+    yield Target(
+        verb="demo",
+        name="sparse-tracking",
+        summary="three trackers to a whole body on real motion capture, with the embedded weights",
+        run=f"{PACKAGE}.demo:run",
+        settings=f"{PACKAGE}.settings:Demo",
+        examples=("avatarctl demo --out demo",),
+    )
+
+
+def stage(name: str, summary: str, settings: str) -> Stage:
+    """A training stage; its run function is called like it."""
+    return Stage(
+        name=name, summary=summary, run=f"{PACKAGE}.train:run_{name}", settings=f"{PACKAGE}.settings:{settings}"
+    )
+
+
+@hookimpl
+def avatarctl_weights() -> Iterator[Weights]:
+    """Official checkpoint layouts and the embedded open weights."""
+    yield Weights(
+        name="sage-net",
+        summary="published SAGE Net checkpoints (VQ-VAE, diffusion, decoder, refiner)",
+        sniff=f"{PACKAGE}.official:sniff",
+        read=f"{PACKAGE}.official:read",
+        write=f"{PACKAGE}.official:write",
+    )

@@ -1,0 +1,233 @@
+"""The prepare targets: raw motion to a store or to official files, headset logs to features."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from torch import Tensor
+
+from avatarctl.body.tables import NUM_BODY
+from avatarctl.data import StoreWriter
+from avatarctl.errors import DataError
+from avatarctl.files import write_text
+from avatarctl_sparse_tracking import features, sources
+from avatarctl_sparse_tracking.preparing import FPS, Outcome, Task, run_all
+from avatarctl_sparse_tracking.sources import Found
+
+if TYPE_CHECKING:
+    from avatarctl.body import BodyModel
+    from avatarctl.runs import Run
+    from avatarctl_sparse_tracking.settings_prepare import PrepareAmass
+
+DONE = "prepared.json"
+"""In a folder of official files: what they were made from, and what was left out."""
+WORTH_A_POOL = 200 << 20
+"""Bytes of raw data from which starting several processes pays."""
+SPLITS = ("train", "test")
+
+
+@dataclass
+class Summary:
+    """What was prepared: clips and frames per split, and the sources left out with their reason."""
+
+    clips: dict[str, int] = field(default_factory=dict)
+    frames: dict[str, int] = field(default_factory=dict)
+    left_out: list[dict[str, str]] = field(default_factory=list)
+
+    @property
+    def bad(self) -> list[str]:
+        """One line for each source that is broken (not merely too short)."""
+        return [one["reason"] for one in self.left_out if one["status"] == "bad"]
+
+
+def run_amass(settings: PrepareAmass, run: Run) -> None:
+    """Prepare AMASS archives or BVH clips."""
+    body = run.bodies.load("smplh", "male", settings.body_models)
+    found = sources.find(settings)
+    if found.kind != "open":
+        run.input(settings.raw, "raw")
+    for line in found.notes:
+        run.log.warning(line)
+    summary = prepare(settings, run, found, body)
+    for split in SPLITS:
+        lines = [clip.source for clip in found.clips if clip.split == split]
+        run.save(f"{split}.txt", "".join(f"{line}\n" for line in lines), "list")
+    _report(run, found, summary)
+    if summary.bad and not settings.skip_bad:
+        more = f"\nand {len(summary.bad) - 20} more" if len(summary.bad) > 20 else ""
+        raise DataError(
+            "\n".join(summary.bad[:20]) + more,
+            hint="everything else is prepared; repair or remove these files, or accept it with --skip-bad",
+        )
+
+
+def prepare(settings: PrepareAmass, run: Run, found: Found, body: BodyModel) -> Summary:
+    """Prepare the clips and write what the settings ask for; only what is not there yet is done.
+
+    Raises:
+        DataError: No clip can be used, the output cannot be written, or another store is in the way.
+    """
+    rest = body.rest_joints[:NUM_BODY]
+    attributes = attributes_of(settings, found, body)
+    options = _digest(attributes)
+    keys = [clip.key(options) for clip in found.clips]
+    inputs = _digest([options, [[key, clip.name, clip.split] for key, clip in zip(keys, found.clips, strict=True)]])
+    official = settings.official_out if "official" in settings.layout else None
+    known = _known(official, inputs) if official else None
+    is_official_done = official is None or known is not None
+    with ExitStack() as stack:
+        writer = None
+        if "store" in settings.layout:
+            writer = stack.enter_context(StoreWriter(settings.store, features.FIELDS, attributes))
+            _check_replace(writer, attributes, settings)
+            if writer.is_finished(inputs):
+                known = _from_manifest(writer.existing() or {})
+                writer.discard_parts()
+                writer = None
+        if writer is None and is_official_done and known:
+            run.log.info("everything is up to date")
+            return _record(run, settings, known)
+        tasks = []
+        for key, clip in zip(keys, found.clips, strict=True):
+            path = f"{sources.EMBEDDED}:{clip.name}" if clip.is_embedded else str(clip.path)
+            task = Task(clip.name, clip.subset, clip.split, clip.source, path, clip.listed, key, rest.numpy(), clip.rate)
+            if writer and clip.split:
+                task = replace(task, part=str(writer.part(key)))
+            if official and not is_official_done:
+                marker = official / ".parts" / key
+                task = replace(task, official=str(official / f"{clip.name}.pt"), marker=str(marker))
+            tasks.append(task)
+        if writer:
+            writer.check_space(found.frames)
+        results = run_all(tasks, _workers(settings.workers, found))
+        outcomes = list(run.progress(results, "preparing", total=len(tasks)))
+        summary = _summarise(found, outcomes)
+        if writer:
+            usable = [outcome.task for outcome in outcomes if outcome.status == "ok"]
+            splits = {split: [task.key for task in usable if task.split == split] for split in SPLITS}
+            writer.finish(splits, inputs, left_out=summary.left_out)
+        if official and not is_official_done:
+            words = {"inputs": inputs, "clips": summary.clips, "frames": summary.frames, "left_out": summary.left_out}
+            write_text(official / DONE, json.dumps(words, indent=1, sort_keys=True) + "\n")
+            shutil.rmtree(official / ".parts", ignore_errors=True)
+        return _record(run, settings, summary)
+
+
+def attributes_of(settings: PrepareAmass, found: Found, body: BodyModel) -> dict[str, Any]:
+    """What a reader of the store must know, and all options that its numbers depend on."""
+    return {
+        "system": "sparse-tracking",
+        "kind": found.kind,
+        "protocol": settings.protocol if found.kind == "amass" else found.kind,
+        "rate": settings.rate,
+        "fps": FPS,
+        "up": "z",
+        "units": {"places": "metres", "angles": "radians"},
+        "sparse": "head, left wrist, right wrist; each: global 6D, step 6D, position, position step",
+        "sixd": "local rotations of 22 joints, root first; first two columns, one after the other",
+        "poses": "axis-angle of 22 joints, root first; trans is the SMPL translation",
+        "body": {"family": body.family, "gender": body.gender, "open": body.is_open, "rest": rest_digest(body.rest_joints)},
+        "licence": found.licence,
+        "note": sources.S3_NOTE if found.kind == "amass" and settings.protocol == "S3" else "",
+    }
+
+
+def rest_digest(rest: Tensor) -> str:
+    """What a body's rest skeleton is recognised by: its 22 body joints, to a hundredth of a millimetre."""
+    rounded = (rest[:NUM_BODY].double() * 1e5).round().long()
+    return hashlib.sha256(rounded.numpy().astype("<i8").tobytes()).hexdigest()[:16]
+
+
+def _check_replace(writer: StoreWriter, attributes: dict[str, Any], settings: PrepareAmass) -> None:
+    """Refuse to overwrite a store of another kind unless told to; a broken one is in nobody's way."""
+    try:
+        existing = writer.existing()
+    except DataError:
+        return
+    if not existing or settings.replace or existing["attributes"] == attributes:
+        return
+    old = existing["attributes"]
+    changed = [key for key in sorted({*old, *attributes}) if old.get(key) != attributes.get(key)]
+    raise DataError(
+        f"{writer.folder}: holds a store made in another way ({', '.join(changed)} differ)",
+        hint="choose another --store, or replace it with --replace",
+    )
+
+
+def _summarise(found: Found, outcomes: Sequence[Outcome]) -> Summary:
+    summary = Summary()
+    for split in SPLITS:
+        mine = [outcome for outcome in outcomes if outcome.status == "ok" and outcome.task.split == split]
+        summary.clips[split] = len(mine)
+        summary.frames[split] = sum(outcome.frames for outcome in mine)
+    for outcome in outcomes:
+        if outcome.status != "ok":
+            # The store's bytes must not depend on where the raw data lies.
+            reason = outcome.reason.replace(outcome.task.path, outcome.task.source)
+            summary.left_out.append({"source": outcome.task.source, "status": outcome.status, "reason": reason})
+    if not any(outcome.status == "ok" for outcome in outcomes):
+        reasons = "\n".join(one["reason"] for one in summary.left_out[:20])
+        raise DataError(f"{found.where}: no clip could be used\n{reasons}", hint="check the files")
+    return summary
+
+
+def _from_manifest(manifest: dict[str, Any]) -> Summary:
+    splits = manifest["splits"]
+    counts = ({name: splits[name][what] for name in splits} for what in ("clips", "frames"))
+    return Summary(*counts, left_out=manifest["left_out"])
+
+
+def _known(official: Path, inputs: str) -> Summary | None:
+    """What was prepared from the same inputs before, if its official files are still there."""
+    try:
+        words = json.loads((official / DONE).read_text(encoding="utf-8"))
+        is_same = words["inputs"] == inputs
+        return Summary(words["clips"], words["frames"], words["left_out"]) if is_same else None
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def _record(run: Run, settings: PrepareAmass, summary: Summary) -> Summary:
+    if "store" in settings.layout:
+        run.output(settings.store, "store")
+    if "official" in settings.layout:
+        run.output(settings.official_out, "official files")
+    return summary
+
+
+def _report(run: Run, found: Found, summary: Summary) -> None:
+    short = sum(one["status"] == "short" for one in summary.left_out)
+    if short:
+        run.log.info("%d clips of fewer than 5 frames were left out", short)
+    rows = [
+        {
+            "split": split,
+            "clips": summary.clips[split],
+            "frames": summary.frames[split],
+            "minutes": round(summary.frames[split] / FPS / 60, 2),
+        }
+        for split in SPLITS
+    ]
+    numbers: dict[str, Any] = {"bad": len(summary.bad), "short": short}
+    if found.missing:
+        numbers["missing"] = sum(found.missing.values())
+    run.report(rows, **numbers)
+
+
+def _workers(wanted: int, found: Found) -> int:
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    if wanted:
+        return wanted
+    return cores if sum(clip.path.stat().st_size for clip in found.clips) > WORTH_A_POOL else 1
+
+
+def _digest(value: object) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()

@@ -1,0 +1,50 @@
+"""Settings of the prepare targets."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from avatarctl.config import Argument, StageSettings
+
+
+class PrepareAmass(StageSettings):
+    """AMASS archives or BVH clips to a store of tracker features and body rotations."""
+
+    raw: Argument[Path]
+    """Folder of AMASS subsets, of AMASS-like .npz or of .bvh clips; or the word `open` for the embedded clips."""
+    store: Path = Path("data/amass")
+    """Where the prepared store is written."""
+    body_models: Path | None = None
+    """Folder of licensed body models; left out: the added assets, else the open body."""
+    protocol: Literal["S1", "S2", "S3", "all"] = "S1"
+    """Which subsets are for training and which for testing; `all` takes every subset."""
+    rate: Literal["published", "resample"] = "published"
+    """Frame rates: take every so many frames (published), or resample to 60. BVH clips are always resampled."""
+    layout: list[Literal["store", "official"]] = ["store"]
+    """What to write: our compact store, the published .pt files, or both."""
+    official_out: Path = Path("data/official")
+    """Folder for the published .pt files, where `layout` asks for them."""
+    held_out: Path | None = None
+    """Loose clips: a text file that lists the test clips, one name a line; left out: every tenth clip is one."""
+    lists: Path | None = None
+    """Folder of other split lists (CMU_train.txt, ...); left out: the published lists."""
+    workers: Annotated[int, Field(ge=0)] = 0
+    """Processes; 0 takes one per core where the data is large enough to gain from it."""
+    skip_bad: bool = False
+    """End well although some files could not be used (they are listed either way)."""
+    replace: bool = False
+    """Replace a store that was made from other data or with other options."""
+
+
+class PrepareHeadset(StageSettings):
+    """Headset logs to network features."""
+
+    recording: Argument[list[Path]]
+    """Logs of the headset app."""
+    rate: Literal["resample", "native"] = "resample"
+    """Resample to the networks' 60 frames a second, or take the frames as they are (published)."""
+    skip_first: Annotated[int, Field(ge=0)] = 100
+    """Frames dropped at the start, while the user settles."""
