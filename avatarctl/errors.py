@@ -1,7 +1,7 @@
 """The failures a user can act on, and the exit code of each kind (architecture 9).
 
-Raise the nearest class at the place that knows most: the message says what was found against what is allowed, the hint
-says what to type next. Anything that is no `AvatarError` is a bug.
+Raise the nearest class at the place that knows most: the message says what was found against what is allowed,
+the hint says what to type next. Anything that is no `AvatarError` is a bug.
 """
 
 from __future__ import annotations

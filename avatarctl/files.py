@@ -23,6 +23,7 @@ _REMEDIES = {
     errno.EROFS: "the disk is read-only; choose another folder",
     errno.ENOTDIR: "a file stands where a folder is needed; choose another folder",
     errno.EISDIR: "a folder stands where the file should go; choose another name",
+    errno.EFBIG: "the file is larger than this disk or account allows; choose another folder",
     errno.ENAMETOOLONG: "the name is too long; choose a shorter one",
 }
 
@@ -46,7 +47,9 @@ def atomic(path: str | Path) -> Iterator[Path]:
     temporary: Path | None = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix=f".{path.stem[:40]}-", suffix=f".tmp{path.suffix}", dir=path.parent)
+        handle, name = tempfile.mkstemp(
+            prefix=f".{path.stem[:40]}-", suffix=f".tmp{path.suffix}", dir=path.parent
+        )
         os.close(handle)
         temporary = Path(name)
         yield temporary
@@ -60,6 +63,13 @@ def atomic(path: str | Path) -> Iterator[Path]:
         if temporary is not None:
             with suppress(OSError):
                 temporary.unlink(missing_ok=True)
+
+
+def sweep(folder: Path) -> None:
+    """Delete what `atomic` left below a folder when its process was killed."""
+    for path in folder.rglob(".*.tmp*"):
+        with suppress(OSError):
+            path.unlink()
 
 
 def _umask() -> int:
@@ -76,12 +86,12 @@ def write_text(path: str | Path, text: str) -> Path:
 
 
 def digest(path: str | Path) -> str:
-    """`sha256:...` of a file, `sha256-ends:...` of a large one (size, first and last megabyte), or of a folder's files."""
+    """`sha256:...` of a file, `sha256-ends:...` of a large one (size, ends), `sha256-tree:` of a folder."""
     path = Path(path)
     total = hashlib.sha256()
     if path.is_dir():
-        for file in sorted(p for p in path.rglob("*") if p.is_file()):
-            total.update(f"{file.relative_to(path).as_posix()}\0{digest(file)}\0".encode())
+        for inner in sorted(p for p in path.rglob("*") if p.is_file()):
+            total.update(f"{inner.relative_to(path).as_posix()}\0{digest(inner)}\0".encode())
         return f"sha256-tree:{total.hexdigest()}"
     size = path.stat().st_size
     with path.open("rb") as file:

@@ -15,10 +15,8 @@ if TYPE_CHECKING:
 
 
 def to_smplx(model: BodyModel) -> smplx.SMPL:
-    """A `smplx` module with the same arrays; hand poses are full axis-angle (no PCA), absolute (flat mean)."""
-    import smplx
-    from smplx.utils import Struct
-
+    """A `smplx` module with the same arrays; hand poses are full axis-angle, absolute (no PCA, flat mean)."""
+    model = model.to("cpu")
     vertices, joints = model.template.shape[0], model.num_joints
     arrays = dict(
         v_template=model.template.numpy(),
@@ -30,6 +28,16 @@ def to_smplx(model: BodyModel) -> smplx.SMPL:
         kintree_table=np.array([[0, *model.parents[1:]], range(joints)]),
         **{name: array.numpy() for name, array in model.extras.items()},
     )
+    module = _module(model, arrays)
+    # The vertices that stand for nose, toes and fingertips exist on the licensed meshes only.
+    module.vertex_joint_selector.extra_joints_idxs.clamp_(max=vertices - 1)
+    return module
+
+
+def _module(model: BodyModel, arrays: dict[str, np.ndarray]) -> smplx.SMPL:
+    import smplx
+    from smplx.utils import Struct
+
     options = {"gender": model.gender, "num_betas": min(10, model.num_betas), "dtype": model.template.dtype}
     if model.family == "smpl":
         return smplx.SMPL("", data_struct=Struct(**arrays), **options)

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from avatarctl.body.model import BodyModel
 from avatarctl.body.tables import FAMILY_OF_JOINTS, GENDERS, NAMES
+from avatarctl.checkpoints.arrays import read_npz
 from avatarctl.checkpoints.pickle_reader import load_pickle
 from avatarctl.errors import DataError
 from avatarctl.files import check_input_file
@@ -31,10 +32,12 @@ def read(path: str | Path, *, gender: str = "", source: str = "") -> BodyModel:
         DataError: The file is no body model, or a field has the wrong shape or numbers that are not finite.
     """
     path = check_input_file(path, "a body model (.npz or .pkl)")
-    arrays = _arrays(path)
+    arrays = read_arrays(path)
     missing = [name for name in NEEDED if name not in arrays]
     if missing:
-        raise DataError(f"{path}: {', '.join(missing)}: missing; a body model has {', '.join(NEEDED)}", hint=HINT)
+        raise DataError(
+            f"{path}: {', '.join(missing)}: missing; a body model has {', '.join(NEEDED)}", hint=HINT
+        )
     template = _number(path, arrays, "v_template", (None, 3))
     vertices = len(template)
     tree = _number(path, arrays, "kintree_table", (2, None), dtype=np.int64)
@@ -73,17 +76,15 @@ def read(path: str | Path, *, gender: str = "", source: str = "") -> BodyModel:
     )
 
 
-def _arrays(path: Path) -> dict[str, Any]:
+def read_arrays(path: Path) -> dict[str, Any]:
     """Name to array, whatever the container."""
     if path.suffix == ".npz" or zipfile.is_zipfile(path):
-        try:
-            with np.load(path, allow_pickle=False) as archive:
-                return {name: archive[name] for name in archive.files if _is_plain(archive, name)}
-        except (ValueError, OSError, zipfile.BadZipFile, EOFError, KeyError, zipfile.zlib.error) as error:  # type: ignore[attr-defined]
-            raise DataError(f"{path}: not a readable .npz: {error}", hint=HINT) from error
+        return read_npz(path)  # without the pickled dictionaries that licensed files also hold
     content = load_pickle(path)
     if not isinstance(content, dict):
-        raise DataError(f"{path}: holds a {type(content).__name__}; expected the dictionary of a body model", hint=HINT)
+        raise DataError(
+            f"{path}: holds a {type(content).__name__}; expected the dictionary of a body model", hint=HINT
+        )
     arrays = {}
     for name, value in content.items():
         if hasattr(value, "toarray"):
@@ -94,24 +95,18 @@ def _arrays(path: Path) -> dict[str, Any]:
     return arrays
 
 
-def _is_plain(archive: Any, name: str) -> bool:
-    """Whether an archive's member holds numbers or text (licensed files also hold pickled dictionaries)."""
-    try:
-        return bool(archive[name].dtype != object)
-    except ValueError as error:
-        if "allow_pickle" in str(error):
-            return False
-        raise
-
-
 def _number(
     path: Path, arrays: dict[str, Any], name: str, shape: tuple[int | None, ...], dtype: type = np.float32
 ) -> np.ndarray:
     array = np.asarray(arrays[name])
-    fits = array.ndim == len(shape) and all(want in (None, size) for want, size in zip(shape, array.shape, strict=True))
+    fits = array.ndim == len(shape) and all(
+        want in (None, size) for want, size in zip(shape, array.shape, strict=True)
+    )
     if not fits or array.dtype.kind not in "fiu":
         wanted = ", ".join("any" if size is None else str(size) for size in shape)
-        raise DataError(f"{path}: {name}: found {array.dtype} {list(array.shape)}; expected numbers [{wanted}]", hint=HINT)
+        raise DataError(
+            f"{path}: {name}: found {array.dtype} {list(array.shape)}; expected numbers [{wanted}]", hint=HINT
+        )
     if array.dtype.kind == "f" and not np.isfinite(array).all():
         raise DataError(f"{path}: {name}: holds numbers that are not finite", hint=HINT)
     return array.astype(dtype)
@@ -139,10 +134,8 @@ def _hands_mean(path: Path, arrays: dict[str, Any]) -> Tensor | None:
 
 def _guess_gender(path: Path) -> str:
     words = f"{path.parent.name}/{path.stem}".lower()
-    for word, gender in (("neutral", "neutral"), ("female", "female"), ("male", "male"), ("_f_", "female"), ("_m_", "male")):
-        if word in words:
-            return gender
-    return "neutral"
+    marks = {"neutral": "neutral", "female": "female", "male": "male", "_f_": "female", "_m_": "male"}
+    return next((gender for mark, gender in marks.items() if mark in words), "neutral")
 
 
 def _tensor(array: np.ndarray) -> Tensor:
@@ -151,13 +144,12 @@ def _tensor(array: np.ndarray) -> Tensor:
 
 def candidates(family: str, gender: str) -> list[str]:
     """File names, relative to a folder of body models, in the layouts that the published READMEs ask for."""
-    upper, folder = gender.upper(), {"smpl": "smpl", "smplh": "smplh", "smplx": "smplx"}[family]
-    names = [f"{family.upper()}_{upper}.npz", f"{family.upper()}_{upper}.pkl", f"{gender}/model.npz", f"{gender}/model.pkl"]
+    stems = [f"{family.upper()}_{gender.upper()}", f"{gender}/model"]
+    names = [f"{stem}{suffix}" for stem in stems for suffix in (".npz", ".pkl")]
     if family == "smpl":
-        letter = {"female": "f", "male": "m"}.get(gender)
-        names += [f"basicModel_{letter}_lbs_10_207_0_v1.0.0.pkl", f"basicmodel_{letter}_lbs_10_207_0_v1.1.0.pkl"] if letter else []
-        names += ["basicModel_neutral_lbs_10_207_0_v1.0.0.pkl"] if not letter else []
-    return [f"{folder}/{name}" for name in names] + names + [f"models/{folder}/{name}" for name in names]
+        mark = {"female": "f", "male": "m", "neutral": "neutral"}[gender]
+        names += [f"basicModel_{mark}_lbs_10_207_0_v1.0.0.pkl", f"basicmodel_{mark}_lbs_10_207_0_v1.1.0.pkl"]
+    return [f"{folder}{name}" for folder in (f"{family}/", "", f"models/{family}/") for name in names]
 
 
 def check_words(family: str, gender: str) -> None:

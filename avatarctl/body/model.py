@@ -1,8 +1,8 @@
 """One functional body model for the SMPL family, taken in stages: shape, pose, skin.
 
-Loper et al., "SMPL: A Skinned Multi-Person Linear Model" (2015); the hands and the face follow SMPL-H and SMPL-X. The
-joints follow from a kinematic chain alone; vertices are computed when they are asked for. Nothing is stored between
-calls but the file's own arrays.
+Loper et al., "SMPL: A Skinned Multi-Person Linear Model" (2015); hands and face follow SMPL-H and SMPL-X. The
+joints follow from a kinematic chain alone; vertices are computed when they are asked for. Nothing is stored
+between calls but the file's own arrays.
 """
 
 from __future__ import annotations
@@ -27,8 +27,9 @@ if TYPE_CHECKING:
 class BodyModel:
     """The arrays of one body file.
 
-    `template` [V, 3] metres, `shape_directions` [V, 3, K], `pose_directions` [9 (J - 1), 3 V], `regressor` [J, V],
-    `weights` [V, J], `faces` [F, 3]; `expressions` counts the last K directions that are facial expressions.
+    `template` [V, 3] metres, `shape_directions` [V, 3, K], `pose_directions` [9 (J - 1), 3 V], `regressor`
+    [J, V], `weights` [V, J], `faces` [F, 3]; `expressions` counts the last K directions that are facial
+    expressions.
     """
 
     family: str
@@ -121,7 +122,9 @@ class Shaped:
         expect(poses, "... 3", "poses")
         missing = self.model.num_joints - poses.shape[-2]
         if missing < 0:
-            raise ValueError(f"poses has {poses.shape[-2]} joints, {self.model.family} has {self.model.num_joints}")
+            raise ValueError(
+                f"poses has {poses.shape[-2]} joints, {self.model.family} has {self.model.num_joints}"
+            )
         local = matrix_from_axis_angle_smpl(poses)
         if missing:
             eye = torch.eye(3, dtype=poses.dtype, device=poses.device)
@@ -154,33 +157,25 @@ class Posed:
         Args:
             chunk: Frames in one piece; bounds the memory.
         """
-        model, rest = self.shaped.model, self.shaped.vertices
-        leading = self.local.shape[:-3]
-        features = (self.local[..., 1:, :, :] - torch.eye(3, dtype=rest.dtype, device=rest.device)).flatten(-3)
-        features = features.reshape(-1, features.shape[-1])
-        count = features.shape[0]
-        rest = rest.expand(*leading, *rest.shape[-2:]) if rest.dim() == 2 else _spread(rest, leading)
-        rest_joints = _spread(self.shaped.joints, leading)
-        world = self.rotations.reshape(count, -1, 3, 3)
+        model, leading = self.shaped.model, self.local.shape[:-3]
+        count, joints = leading.numel(), model.num_joints
+        eye = torch.eye(3, dtype=self.local.dtype, device=self.local.device)
+        bends = (self.local[..., 1:, :, :] - eye).reshape(count, model.pose_directions.shape[0])
         places = self.joints if self.transl is None else self.joints - self.transl.unsqueeze(-2)
-        places = places.reshape(count, -1, 3)
-        flat_rest = rest.reshape(count, -1, 3) if rest.stride(0) or not leading else None
-        flat_joints = rest_joints.reshape(count, -1, 3)
-        pieces = []
+        world, places = self.rotations.reshape(count, joints, 3, 3), places.reshape(count, joints, 3)
+        rest, rest_joints = (_spread(one, leading) for one in (self.shaped.vertices, self.shaped.joints))
+        pieces = [rest.new_zeros(0, *rest.shape[1:])]
         for first in range(0, count, chunk):
             part = slice(first, first + chunk)
-            base = self.shaped.vertices if flat_rest is None else flat_rest[part]
-            offset = (features[part] @ model.pose_directions).unflatten(-1, (-1, 3))
-            pieces.append(blend(base + offset, model.weights, world[part], places[part], flat_joints[part]))
-        if not pieces:
-            return rest.new_zeros(*leading, model.template.shape[0], 3)
-        vertices = torch.cat(pieces).reshape(*leading, -1, 3)
+            bent = rest[part] + (bends[part] @ model.pose_directions).unflatten(-1, (-1, 3))
+            pieces.append(blend(bent, model.weights, world[part], places[part], rest_joints[part]))
+        vertices = torch.cat(pieces).reshape(*leading, *rest.shape[1:])
         return vertices if self.transl is None else vertices + self.transl.unsqueeze(-2)
 
 
-def _spread(tensor: Tensor, leading: torch.Size) -> Tensor:
-    """A tensor [..., N, 3] broadcast to leading sizes, new dimensions standing before N."""
-    extra = len(leading) + 2 - tensor.dim()
-    if tensor.dim() > 2 and extra > 0:
-        tensor = tensor.reshape(*tensor.shape[:-2], *(1,) * extra, *tensor.shape[-2:])
-    return tensor.expand(*leading, *tensor.shape[-2:])
+def _spread(rest: Tensor, leading: torch.Size) -> Tensor:
+    """One rest place for each pose [prod(leading), N, 3]; those of one shape [..., N, 3] serve all its poses."""
+    if rest.dim() > 2:
+        shapes = rest.shape[:-2]
+        rest = rest.reshape(*shapes, *(1,) * (len(leading) - len(shapes)), *rest.shape[-2:])
+    return rest.expand(*leading, *rest.shape[-2:]).reshape(leading.numel(), *rest.shape[-2:])

@@ -22,12 +22,14 @@ class Bodies:
         self.log = log or logging.getLogger(__name__)
         self._loaded: dict[tuple[str, str, str], BodyModel] = {}
 
-    def load(self, family: str = "smplh", gender: str = "neutral", folder: str | Path | None = None) -> BodyModel:
+    def load(
+        self, family: str = "smplh", gender: str = "neutral", folder: str | Path | None = None
+    ) -> BodyModel:
         """The body model of a family and gender.
 
         Args:
-            folder: Where licensed models lie, in any published layout; it must have this one. Left out: the added
-                assets are searched, and the open body stands in for a model that is not there.
+            folder: Where licensed models lie, in any published layout; it must have this one. Left out: the
+                added assets are searched, and the open body stands in for a model that is not there.
 
         Raises:
             AssetError: `folder` has no such model.
@@ -47,10 +49,13 @@ class Bodies:
                     return files.read(place / name, gender=gender)
         if folder or family not in OPEN_FILES:
             raise AssetError(
-                f"body model '{family}' for gender '{gender}' was not found\nlooked in {', '.join(map(str, folders)) or 'no folder'}",
+                f"body model '{family}' for gender '{gender}' was not found\n"
+                f"looked in {', '.join(map(str, folders)) or 'no folder'}",
                 hint="avatarctl assets says where to register; then: avatarctl assets add FOLDER",
             )
-        self.log.info("using the embedded open body (no licensed %s model for gender %s was added)", family, gender)
+        self.log.info(
+            "using the embedded open body (no licensed %s model for gender %s was added)", family, gender
+        )
         return open_body(family)
 
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 BODY = (
-    "pelvis", "left_hip", "right_hip", "spine1", "left_knee", "right_knee", "spine2", "left_ankle", "right_ankle",
-    "spine3", "left_foot", "right_foot", "neck", "left_collar", "right_collar", "head", "left_shoulder",
-    "right_shoulder", "left_elbow", "right_elbow", "left_wrist", "right_wrist",
+    "pelvis", "left_hip", "right_hip", "spine1", "left_knee", "right_knee", "spine2", "left_ankle",
+    "right_ankle", "spine3", "left_foot", "right_foot", "neck", "left_collar", "right_collar", "head",
+    "left_shoulder", "right_shoulder", "left_elbow", "right_elbow", "left_wrist", "right_wrist",
 )  # fmt: skip
 BODY_PARENTS = (-1, 0, 0, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 9, 9, 12, 13, 14, 16, 17, 18, 19)
 FINGERS = ("index", "middle", "pinky", "ring", "thumb")
@@ -19,7 +19,9 @@ def _hand(side: str) -> tuple[str, ...]:
 
 
 def _hand_parents(wrist: int, first: int) -> tuple[int, ...]:
-    return tuple(wrist if link == 0 else first + 3 * finger + link - 1 for finger in range(5) for link in range(3))
+    return tuple(
+        wrist if link == 0 else first + 3 * finger + link - 1 for finger in range(5) for link in range(3)
+    )
 
 
 NAMES: dict[str, tuple[str, ...]] = {

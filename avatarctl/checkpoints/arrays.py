@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import lzma
 import math
 import zipfile
 import zlib
@@ -15,6 +16,11 @@ from avatarctl.files import check_input_file
 
 RATIO = 1100
 """Deflate cannot shrink data further than this."""
+BROKEN = (
+    zipfile.BadZipFile, zlib.error, lzma.LZMAError, OSError, EOFError, ValueError, KeyError, RuntimeError,
+    MemoryError,
+)  # fmt: skip
+"""What a broken archive makes its readers raise; RuntimeError where it claims to be encrypted."""
 HINT = "copy or download the file again"
 
 
@@ -29,7 +35,7 @@ def npz_headers(path: str | Path) -> dict[str, tuple[tuple[int, ...], np.dtype]]
         with zipfile.ZipFile(path) as archive:
             members = [info for info in archive.infolist() if info.filename.endswith(".npy")]
             return {info.filename.removesuffix(".npy"): _header(path, archive, info) for info in members}
-    except (zipfile.BadZipFile, OSError, EOFError, ValueError, zlib.error, NotImplementedError) as error:
+    except BROKEN as error:
         raise DataError(f"{path}: not a readable .npz: {error}", hint=HINT) from error
 
 
@@ -51,7 +57,7 @@ def read_npz(path: str | Path, names: Iterable[str] | None = None) -> dict[str, 
             for name in wanted:
                 if name in headers:
                     found[name] = archive[name]
-    except (zipfile.BadZipFile, OSError, EOFError, ValueError, KeyError, zlib.error, MemoryError) as error:
+    except BROKEN as error:
         raise DataError(f"{path}: {name or 'archive'}: cannot be read: {error}", hint=HINT) from error
     return found
 
@@ -59,10 +65,14 @@ def read_npz(path: str | Path, names: Iterable[str] | None = None) -> dict[str, 
 def _header(path: Path, archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> tuple[tuple[int, ...], np.dtype]:
     with archive.open(info) as file:
         version = np.lib.format.read_magic(file)
-        read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+        read = (
+            np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+        )
         shape, _, dtype = read(file)
         start = file.tell()
     held = math.prod(shape) * dtype.itemsize
     if not dtype.hasobject and (start + held != info.file_size or held > RATIO * max(path.stat().st_size, 1)):
-        raise ValueError(f"{info.filename}: an array of {list(shape)} {dtype} has {info.file_size - start} bytes of data")
+        raise ValueError(
+            f"{info.filename}: an array of {list(shape)} {dtype} has {info.file_size - start} bytes of data"
+        )
     return shape, dtype

@@ -32,13 +32,16 @@ def load_strict(module: nn.Module, tensors: Mapping[str, Tensor], where: str) ->
         lines += _listed("missing", missing, lambda name: _nearest(name, unexpected))
         lines += _listed("unexpected", unexpected, lambda name: _nearest(name, missing))
         lines += _listed(
-            "wrong shape", wrong, lambda name: f" {list(tensors[name].shape)}, expected {list(wanted[name].shape)}"
+            "wrong shape",
+            wrong,
+            lambda name: f" {list(tensors[name].shape)}, expected {list(wanted[name].shape)}",
         )
         raise CheckpointError("\n".join(lines), hint="avatarctl inspect FILE says what a file is")
     for name, tensor in tensors.items():
         if tensor.is_floating_point() and not torch.isfinite(tensor).all():
             raise CheckpointError(
-                f"{where}: {name}: holds numbers that are not finite", hint="take another checkpoint of the run"
+                f"{where}: {name}: holds numbers that are not finite",
+                hint="take another checkpoint of the run",
             )
     module.load_state_dict({name: tensor.to(wanted[name].dtype) for name, tensor in tensors.items()})
 

@@ -23,7 +23,11 @@ KEY = "avatarctl"
 
 
 def save(
-    path: str | Path, tensors: Mapping[str, Tensor], config: Mapping[str, Any], *, dtype: torch.dtype | None = None
+    path: str | Path,
+    tensors: Mapping[str, Tensor],
+    config: Mapping[str, Any],
+    *,
+    dtype: torch.dtype | None = None,
 ) -> Path:
     """Write tensors and their configuration, atomically and with the same bytes for the same content.
 
@@ -32,7 +36,8 @@ def save(
         dtype: Number type that floating-point tensors are stored in; left out: as they are.
     """
     stored = {name: _own(tensor, dtype) for name, tensor in sorted(tensors.items())}
-    words = json.dumps({"version": 1, "config": config, "crc32": _checksum(stored, config)}, sort_keys=True)
+    about = {"version": 1, "config": config, "crc32": _checksum(stored, config)}
+    words = json.dumps(about, sort_keys=True, ensure_ascii=False)
     with atomic(path) as temporary:
         try:
             save_file(stored, temporary, metadata={KEY: words})
@@ -62,21 +67,6 @@ def load(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     return tensors, about.get("config", {})
 
 
-def shapes(path: str | Path) -> tuple[dict[str, tuple[int, ...]], dict[str, Any]]:
-    """Names and shapes of the tensors, and the configuration, without reading the numbers.
-
-    Raises:
-        CheckpointError: The file is truncated or no safetensors file.
-    """
-    path = check_input_file(path, "a .safetensors file")
-    try:
-        with safe_open(path, framework="pt") as file:
-            found = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
-            return found, _about(path, file.metadata()).get("config", {})
-    except (SafetensorError, OSError, ValueError) as error:
-        raise _broken(path, str(error)) from error
-
-
 def _own(tensor: Tensor, dtype: torch.dtype | None) -> Tensor:
     tensor = tensor.detach().to("cpu", dtype if dtype and tensor.is_floating_point() else tensor.dtype)
     return tensor.clone(memory_format=torch.contiguous_format)
@@ -99,12 +89,15 @@ def _about(path: Path, metadata: Mapping[str, str] | None) -> dict[str, Any]:
         return {}
     about = json.loads(words)
     if not isinstance(about, dict) or about.get("version") != 1 or not {"config", "crc32"} <= about.keys():
+        version = about.get("version") if isinstance(about, dict) else about
         raise CheckpointError(
-            f"{path}: {KEY}: version {about.get('version') if isinstance(about, dict) else about!r}; expected 1",
+            f"{path}: {KEY}: found version {version!r}, expected 1 with config and crc32",
             hint="update avatarctl, or write the file again",
         )
     return about
 
 
 def _broken(path: Path, why: str) -> CheckpointError:
-    return CheckpointError(f"{path}: not a whole .safetensors file: {why}", hint="copy or download the file again")
+    return CheckpointError(
+        f"{path}: not a whole .safetensors file: {why}", hint="copy or download the file again"
+    )

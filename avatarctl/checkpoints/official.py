@@ -1,4 +1,4 @@
-"""Weights from any file: avatarctl's own, or a published layout that a plugin's reader recognises by its content."""
+"""Weights from any file: avatarctl's own, or a published layout that a plugin recognises by its content."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ SUFFIXES = (".safetensors", ".pt", ".pth", ".tar", ".ckpt")
 MOST_FILES = 64
 """Weight files looked at below one folder."""
 Header = dict[str, tuple[int, ...]]
-"""Names of a file's tensors, nested ones joined by dots, and their shapes: what a reader's `sniff` is given."""
+"""Dotted names of a file's tensors and their shapes: what a reader's `sniff` is given."""
 
 
 @dataclass(frozen=True)
 class Weights:
     """Tensors by network part, with the configuration they were made with.
 
-    `parts` maps a part ("upper", "decoder", ...; "" where there is only one) to its tensors; `kind` is the reader's or the
-    file's own word for what it is.
+    `parts` maps a part ("upper", "decoder", ...; "" where there is only one) to its tensors; `kind` is the
+    reader's or the file's own word for what it is.
     """
 
     parts: dict[str, dict[str, Tensor]]
@@ -46,16 +46,23 @@ class Weights:
             CheckpointError: The file has no such part.
         """
         if name not in self.parts:
+            held = ", ".join(map(repr, self.parts)) or "nothing"
             raise CheckpointError(
-                f"{self.path}: has no '{name}' weights; it holds {', '.join(map(repr, self.parts)) or 'nothing'}",
+                f"{self.path}: has no '{name}' weights; it holds {held}",
                 hint="avatarctl inspect FILE says what a file is",
             )
         return self.parts[name]
 
     def write(self, path: str | Path, dtype: torch.dtype | None = None) -> Path:
         """Write a native file that `open_weights` reads back."""
-        flat = {f"{part}.{name}": tensor for part, tensors in self.parts.items() for name, tensor in tensors.items()}
-        return native.save(path, flat, {**self.config, "kind": self.kind, "parts": list(self.parts)}, dtype=dtype)
+        flat = {
+            f"{part}.{name}": tensor
+            for part, tensors in self.parts.items()
+            for name, tensor in tensors.items()
+        }
+        return native.save(
+            path, flat, {**self.config, "kind": self.kind, "parts": list(self.parts)}, dtype=dtype
+        )
 
 
 def open_weights(path: str | Path, readers: Iterable[Reader] = ()) -> Weights:
@@ -85,7 +92,7 @@ def open_weights(path: str | Path, readers: Iterable[Reader] = ()) -> Weights:
     if isinstance(content, Weights):
         return content
     tensors, config = content
-    nested = {part: value for part, value in tensors.items() if isinstance(value, Mapping)}
+    nested = {part: dict(value) for part, value in tensors.items() if isinstance(value, Mapping)}
     return Weights(parts=nested or {"": dict(tensors)}, config=dict(config), kind=reader.name, path=path)
 
 
@@ -132,7 +139,7 @@ def _native_weights(path: Path, tensors: dict[str, Tensor], config: dict[str, An
 
 
 def _open_folder(folder: Path, readers: list[Reader]) -> Weights:
-    """The parts of every weight file below a folder, published folder names being meaningless (sparse-tracking 1.2).
+    """The parts of all weight files below a folder; published names say nothing (sparse-tracking 1.2).
 
     Of two files with the same part, the one with more parts wins (it was trained later), then one named best.
     """
@@ -163,12 +170,23 @@ def _merge(folder: Path, opened: list[Weights]) -> Weights:
             is_tie = first.path.parent != weights.path.parent and len(first.parts) == len(weights.parts)
             if first is not weights and is_tie:
                 raise CheckpointError(
-                    f"{folder}: two files hold '{part}' weights: {first.path}, {weights.path}", hint="name one file"
+                    f"{folder}: two files hold '{part}' weights: {first.path}, {weights.path}",
+                    hint="name one file",
                 )
             parts.setdefault(part, tensors)
-        config = {**weights.config, **config}
+        config = _joined(config, weights.config)
     kinds = {weights.kind for weights in opened}
     return Weights(parts=parts, config=config, kind=kinds.pop() if len(kinds) == 1 else "folder", path=folder)
+
+
+def _joined(first: dict[str, Any], more: dict[str, Any]) -> dict[str, Any]:
+    """Two configurations as one; a group in both (`networks`) keeps the entries of both, `first` winning."""
+    groups = {
+        key: {**more[key], **value}
+        for key, value in first.items()
+        if isinstance(value, dict) and isinstance(more.get(key), dict)
+    }
+    return {**more, **first, **groups}
 
 
 def _resolve(ref: Any) -> Any:

@@ -1,7 +1,7 @@
 """Reading a prepared store: a folder of HDF5 shards, read through memory maps.
 
     FOLDER/manifest.json      written last: format, attributes, fields, splits and their shards with digests
-    FOLDER/SPLIT-00000.h5     one contiguous dataset per field [frames, width], `offsets` [clips + 1], `names`, columns
+    FOLDER/SPLIT-00000.h5     one contiguous dataset per field [frames, width], `offsets` [clips + 1], columns
 
 Each shard is checked against its digest before anything else touches it, once, when it is first used.
 """
@@ -40,7 +40,9 @@ def read_manifest(folder: str | Path) -> dict[str, Any]:
     """
     path = Path(folder) / MANIFEST
     if not Path(folder).exists():
-        raise DataError(f"{folder}: store not found", hint="avatarctl prepare makes one; --store says where it is")
+        raise DataError(
+            f"{folder}: store not found", hint="avatarctl prepare makes one; --store says where it is"
+        )
     if not path.is_file():
         raise DataError(f"{folder}: no {MANIFEST}; expected a finished store", hint=AGAIN)
     try:
@@ -84,7 +86,8 @@ class Store:
                 hint="choose one with --split, or prepare the store again",
             )
         if name not in self._opened:
-            shards = [_Shard(self.path, entry, self.fields) for entry in self.manifest["splits"][name]["shards"]]
+            listed = self.manifest["splits"][name]["shards"]
+            shards = [_Shard(self.path, entry, self.fields) for entry in listed]
             self._opened[name] = Split(name, shards, self.fields)
         return self._opened[name]
 
@@ -145,7 +148,9 @@ class Split:
         """`length` rows of a clip from its frame `start` on [length, width], read-only."""
         first = int(self.offsets[clip]) + start
         if start < 0 or length < 0 or first + length > self.offsets[clip + 1]:
-            raise ValueError(f"frames {start} to {start + length} of clip {clip}, which has {self.lengths[clip]}")
+            raise ValueError(
+                f"frames {start} to {start + length} of clip {clip}, which has {self.lengths[clip]}"
+            )
         shard = min(int(np.searchsorted(self._starts, first, side="right")) - 1, len(self._shards) - 1)
         inside = first - int(self._starts[shard])
         return self._shards[shard].array(self._check(field))[inside : inside + length]

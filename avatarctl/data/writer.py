@@ -1,8 +1,8 @@
 """Writing a store so that any interruption leaves the old one, or parts that the next try takes up.
 
-Each clip is prepared on its own, in any process, into `.parts/FINGERPRINT.npz` (temporary name, then renamed). When all
-are there, they are put together, in order, into shards, and the manifest is written last. The same inputs give the same
-bytes, whatever happened in between.
+Each clip is prepared on its own, in any process, into `.parts/FINGERPRINT.npz` (temporary name, then
+renamed). When all are there, they are put together, in order, into shards, and the manifest is written last.
+The same inputs give the same bytes, whatever happened in between.
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ WHOLE = 1 << 20
 def fingerprint(path: str | Path, *words: str) -> str:
     """What a finished clip is recognised by: a digest of its source and of the options it is prepared with.
 
-    Archives are known by their size, start and end, which hold the checksums of all that is inside; anything else and
-    small files by all their bytes.
+    Archives are known by their size, start and end, which hold the checksums of all that is inside; anything
+    else and small files by all their bytes.
     """
     path = Path(path)
     total = hashlib.sha256("\0".join(words).encode())
@@ -84,13 +84,16 @@ class StoreWriter:
         return read_manifest(self.folder) if (self.folder / MANIFEST).is_file() else None
 
     def is_finished(self, inputs: str) -> bool:
-        """Whether the store that is there was made from the same inputs, and all its shards are there."""
-        manifest = self.existing()
+        """Whether the store that is there was made from the same inputs, and is whole."""
+        try:
+            manifest = self.existing()
+        except DataError:  # altered: it is made again
+            return False
         if not manifest or manifest["inputs"] != inputs:
             return False
         shards = [shard for split in manifest["splits"].values() for shard in split["shards"]]
-        paths = [(self.folder / shard["file"], shard["bytes"]) for shard in shards]
-        return all(path.is_file() and path.stat().st_size == size for path, size in paths)
+        paths = [(self.folder / shard["file"], shard["digest"]) for shard in shards]
+        return all(path.is_file() and digest(path) == wanted for path, wanted in paths)
 
     def part(self, key: str) -> Path:
         """Where the clip with a fingerprint is prepared."""
@@ -125,6 +128,8 @@ class StoreWriter:
             **notes,
         }
         manifest["digest"] = manifest_digest(manifest)
+        # Whatever is written stands in the folder of parts until it is whole, so that a kill leaves nothing behind.
+        write_text(self.parts / MANIFEST, json.dumps(manifest, indent=1, sort_keys=True) + "\n")
         try:
             (self.folder / MANIFEST).unlink(missing_ok=True)
             for old in self.folder.glob("*-[0-9][0-9][0-9][0-9][0-9].h5"):
@@ -132,9 +137,9 @@ class StoreWriter:
             for split in made.values():
                 for shard in split["shards"]:
                     (self.parts / shard["file"]).replace(self.folder / shard["file"])
+            (self.parts / MANIFEST).replace(self.folder / MANIFEST)
         except OSError as error:
             raise write_failure(self.folder, error) from error
-        write_text(self.folder / MANIFEST, json.dumps(manifest, indent=1, sort_keys=True) + "\n")
         self.discard_parts()
         return manifest
 
@@ -160,10 +165,22 @@ class StoreWriter:
 
     def _write_shard(self, name: str, keys: list[str], lengths: list[int]) -> dict[str, Any]:
         path = self.parts / name
-        offsets = np.cumsum([0, *lengths])
+        with atomic(path) as temporary:
+            temporary.write_bytes(self._image(keys, np.cumsum([0, *lengths])))
+        return {
+            "file": name,
+            "clips": len(keys),
+            "frames": sum(lengths),
+            "bytes": path.stat().st_size,
+            "digest": digest(path),
+        }
+
+    def _image(self, keys: list[str], offsets: np.ndarray) -> bytes:
+        """The bytes of a shard, made in memory: on a full disk HDF5 crashes the process, at once or later."""
         abouts = []
-        # Contiguous datasets only: a full disk raises there, while a chunked one makes HDF5 crash at close.
-        with atomic(path) as temporary, h5py.File(temporary, "w", libver="earliest") as file:
+        options = {"driver": "core", "backing_store": False, "libver": "earliest"}
+        with h5py.File("shard", "w", **options) as file:
+            # Contiguous datasets, which a reader can map.
             sets = {
                 field: file.create_dataset(field, (int(offsets[-1]), width), "<f4")
                 for field, width in sorted(self.fields.items())
@@ -180,13 +197,8 @@ class StoreWriter:
                 is_text = any(isinstance(value, str) for value in values)
                 file[column] = np.array(texts, dtype="S") if is_text else np.array(values, dtype="<f8")
             file.attrs["attributes"] = json.dumps(self.attributes, sort_keys=True)
-        return {
-            "file": name,
-            "clips": len(keys),
-            "frames": int(offsets[-1]),
-            "bytes": path.stat().st_size,
-            "digest": digest(path),
-        }
+            file.flush()
+            return bytes(file.id.get_file_image())
 
 
 def write_part(path: Path, arrays: Mapping[str, np.ndarray], about: Mapping[str, str | float]) -> int:
@@ -204,7 +216,9 @@ def write_part(path: Path, arrays: Mapping[str, np.ndarray], about: Mapping[str,
         raise ValueError(f"fields of {about['names']} have {sorted(frames)} frames")
     for name, array in arrays.items():
         if not np.isfinite(array).all():
-            raise DataError(f"{about['names']}: {name}: numbers that are not finite", hint="repair or remove the source")
+            raise DataError(
+                f"{about['names']}: {name}: numbers that are not finite", hint="repair or remove the source"
+            )
     with atomic(path) as temporary, temporary.open("wb") as file:
         np.savez(file, _about=json.dumps(dict(about), sort_keys=True), **dict(arrays))
     return frames.pop()
@@ -213,7 +227,8 @@ def write_part(path: Path, arrays: Mapping[str, np.ndarray], about: Mapping[str,
 def read_part(path: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     """The fields of a prepared clip, and what was noted of it."""
     with np.load(path, allow_pickle=False) as archive:
-        return {name: archive[name] for name in archive.files if name != "_about"}, json.loads(str(archive["_about"]))
+        about = json.loads(str(archive["_about"]))
+        return {name: archive[name] for name in archive.files if name != "_about"}, about
 
 
 def part_frames(path: Path) -> int:
@@ -237,6 +252,7 @@ def _lock(folder: Path) -> int | None:
     except OSError as error:
         os.close(handle)
         raise DataError(
-            f"{folder}: another process is preparing this store", hint="wait for it, or choose another --store"
+            f"{folder}: another process is preparing this store",
+            hint="wait for it, or choose another --store",
         ) from error
     return handle

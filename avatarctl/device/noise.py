@@ -104,7 +104,8 @@ class Noise:
     def _next(self, shape: Sequence[int]) -> Tensor:
         if self.position >= len(self.stored):
             raise DataError(
-                f"stored noise: all {len(self.stored)} draws are used, one more of shape {list(shape)} was asked for"
+                f"stored noise: one more draw of shape {list(shape)} was asked for; "
+                f"all {len(self.stored)} are used"
             )
         name, array = self.stored[self.position]
         draw = torch.as_tensor(array)

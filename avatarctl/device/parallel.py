@@ -1,4 +1,4 @@
-"""One process per device under torchrun or SLURM with the same variables; everything is a no-op when alone."""
+"""One process per device under torchrun, or SLURM with the same variables; no-ops when alone."""
 
 from __future__ import annotations
 
@@ -38,12 +38,6 @@ def finish() -> None:
         dist.destroy_process_group()
 
 
-def barrier() -> None:
-    """Wait for all processes."""
-    if dist.is_initialized():
-        dist.all_reduce(torch.zeros(1))
-
-
 def all_reduce_mean(tensor: Tensor) -> Tensor:
     """The mean of a tensor over all processes."""
     if not dist.is_initialized():
@@ -51,6 +45,29 @@ def all_reduce_mean(tensor: Tensor) -> Tensor:
     total = tensor.detach().clone()
     dist.all_reduce(total)
     return total / world()
+
+
+class _AllRows(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, rows: Tensor) -> Tensor:
+        ctx.count = len(rows)
+        pieces = [torch.empty_like(rows) for _ in range(world())]
+        dist.all_gather(pieces, rows.contiguous())
+        return torch.cat(pieces)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> Tensor:
+        total = grad.contiguous().clone()
+        dist.all_reduce(total)
+        return total[rank() * ctx.count : (rank() + 1) * ctx.count]
+
+
+def all_rows(rows: Tensor) -> Tensor:
+    """The rows of all ranks in order [world * N, ...], each with as many [N, ...]; gradients go back."""
+    if not dist.is_initialized():
+        return rows
+    gathered_rows: Tensor = _AllRows.apply(rows)  # type: ignore[no-untyped-call]
+    return gathered_rows
 
 
 def any_rank(flag: int) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 
 class Ema:
@@ -14,7 +14,7 @@ class Ema:
     def __init__(self, module: nn.Module, decay: float) -> None:
         self.decay = decay
         self.model = copy.deepcopy(module).eval().requires_grad_(False)
-        self._source = module
+        self.source = module
 
     @torch.no_grad()
     def update(self, step: int) -> None:
@@ -24,8 +24,9 @@ class Ema:
             step: Steps finished, from 1.
         """
         decay = min(self.decay, (1 + step) / (10 + step))
-        mine, theirs = list(self.model.parameters()), list(self._source.parameters())
+        mine: list[Tensor] = list(self.model.parameters())
+        theirs: list[Tensor] = list(self.source.parameters())
         if mine:
             torch._foreach_lerp_(mine, theirs, 1.0 - decay)
-        for own, other in zip(self.model.buffers(), self._source.buffers(), strict=True):
+        for own, other in zip(self.model.buffers(), self.source.buffers(), strict=True):
             own.copy_(other)

@@ -1,4 +1,4 @@
-"""The loop around a stage's own step: counting, gradients, logs, checkpoints, validation, resume, stop signals."""
+"""The loop around a stage's own step: counting, gradients, logs, checkpoints, validation, resume, stop."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from avatarctl.device import parallel
 from avatarctl.engine import keeping
 from avatarctl.engine.shares import average_gradients, same_start, share
 from avatarctl.engine.state import State, pack_random, unpack_random
-from avatarctl.errors import DataError, Stopped
+from avatarctl.errors import DataError, Stopped, UsageError
 from avatarctl.runs import Run, report
 from avatarctl.runs.folder import WEIGHTS
-from avatarctl.runs.index import pointed, weights_file
+from avatarctl.runs.index import pointed
 
 Batch = TypeVar("Batch")
 LINE_SECONDS = 10.0
@@ -29,8 +29,8 @@ LINE_SECONDS = 10.0
 class Loop:
     """Runs a stage's steps; use it as a context, iterate `over`, and call `step` once in each turn.
 
-    A checkpoint is written after the whole turn (validation included), so a resumed run repeats nothing and misses
-    nothing: networks, averages, optimisers, schedules and every random stream go on bit for bit.
+    A checkpoint is written after the whole turn (validation included), so a resumed run repeats nothing and
+    misses nothing: networks, averages, optimisers, schedules and every random stream go on bit for bit.
     """
 
     def __init__(
@@ -72,6 +72,7 @@ class Loop:
         return self.step_number // self.steps_per_epoch if self.steps_per_epoch else 0
 
     def __enter__(self) -> Loop:
+        same_start(self.state.modules.values())
         self.state.average(self.settings.ema)
         self._first = self.state.pack()[1]
         last = pointed(self.run.folder, "last") if self.run.resume else None
@@ -81,7 +82,6 @@ class Loop:
             self._restore(str(last))
         elif parallel.world() > 1:  # other dropout on each rank, the same weights
             torch.manual_seed(torch.initial_seed() + parallel.rank())
-        same_start(self.state.modules.values())
         self.run.stop.is_deferred = True
         return self
 
@@ -108,8 +108,8 @@ class Loop:
         """The batches of the remaining steps, on the run's device.
 
         Args:
-            batch_fn: From the step's number (from 0) to the whole batch, drawn alike on every rank from `run.noise`;
-                each rank gets its share of the first dimension.
+            batch_fn: From the step's number (from 0) to the whole batch, drawn alike on every rank from
+                `run.noise`; each rank gets its share of the first dimension.
 
         Raises:
             Stopped: After SIGINT or SIGTERM, when the step is finished and its checkpoint written.
@@ -130,7 +130,7 @@ class Loop:
         """
         losses = {"total": losses} if isinstance(losses, Tensor) else losses
         stepping = [optimizer] if optimizer is not None else list(self.state.optimizers.values())
-        losses["total"].backward()
+        torch.autograd.backward(losses["total"])
         params = [p for one in stepping for group in one.param_groups for p in group["params"]]
         average_gradients(p for p in params if id(p) not in self._wrapped)
         for one in stepping:
@@ -195,13 +195,16 @@ class Loop:
         self._sums, self._summed = {}, 0
         if not all(math.isfinite(value) for value in means.values()):
             found = ", ".join(f"{name} {value}" for name, value in means.items())
-            raise DataError(
-                f"the loss is not finite at step {self.step_number}: {found}",
-                hint="lower optim.lr or set optim.clip; --resume goes on from the last checkpoint",
-            )
+            raise self._not_finite(found)
         rates = {f"lr.{n}": o.param_groups[0]["lr"] for n, o in self.state.optimizers.items()}
         self.run.step_metrics(self.step_number, "train", {**means, **rates})
         self._progress(means["total"])
+
+    def _not_finite(self, found: str) -> DataError:
+        return DataError(
+            f"the training is not finite at step {self.step_number}: {found}",
+            hint="lower optim.lr or set optim.clip; --resume goes on from the last checkpoint",
+        )
 
     def _progress(self, loss: float) -> None:
         """One line every ten seconds."""
@@ -228,12 +231,17 @@ class Loop:
         if asked:
             stop.signal = asked
             words = "stopped by SIGTERM" if stop.is_preempted else "stopped by the user"
-            raise Stopped(f"{words} after step {self.step_number} of {self.steps}", preempted=stop.is_preempted)
+            raise Stopped(
+                f"{words} after step {self.step_number} of {self.steps}", preempted=stop.is_preempted
+            )
 
     def _save(self) -> None:
         if self._sums:
             self._log()
         tensors, plain = self.state.pack()
+        bad = [n for n, t in tensors.items() if t.is_floating_point() and not torch.isfinite(t).all()]
+        if bad:
+            raise self._not_finite(f"{len(bad)} tensors, {bad[0]} first")
         mine = pack_random({**self.run.noises, **self.state.noises}, self.run.device)
         for rank, found in enumerate(parallel.gathered(mine)):
             tensors |= {f"#random.{rank}.{name}": tensor for name, tensor in found.items()}
@@ -253,6 +261,11 @@ class Loop:
     def _restore(self, path: str) -> None:
         tensors, config = native.load(path)
         about = config["loop"]
+        if about["world"] != parallel.world():
+            raise UsageError(
+                f"{path}: trained by {about['world']} processes, this run has {parallel.world()}",
+                hint=f"torchrun --nproc-per-node {about['world']} -m avatarctl ...",
+            )
         self.state.unpack(tensors, about["state"], about["first"], path)
         prefix = f"#random.{parallel.rank()}."
         mine = {name[len(prefix) :]: tensor for name, tensor in tensors.items() if name.startswith(prefix)}
@@ -274,8 +287,10 @@ class Loop:
             self._save()
         if not self.run.is_writer:
             return
-        (self.run.folder / WEIGHTS).unlink(missing_ok=True)
-        tensors, config = native.load(weights_file(self.run.folder))
+        kept_file = pointed(self.run.folder, "best") or pointed(self.run.folder, "last")
+        if kept_file is None:
+            raise DataError(f"{self.run.folder}: its checkpoints are gone", hint="start a new run")
+        tensors, config = native.load(kept_file)
         kept = {name: tensor for name, tensor in tensors.items() if not name.startswith("#")}
         step = config.pop("loop")["step"]
         native.save(self.run.folder / WEIGHTS, kept, {**config, "step": step})

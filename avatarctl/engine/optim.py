@@ -34,6 +34,6 @@ def make_schedule(optimizer: torch.optim.Optimizer, settings: Any, steps_per_epo
 
     def factor(step: int) -> float:
         """Closed form, so that a resumed run has the same rate to the last bit."""
-        return gamma ** sum(milestone <= step for milestone in milestones)
+        return float(gamma ** sum(milestone <= step for milestone in milestones))
 
     return LambdaLR(optimizer, factor)

@@ -14,7 +14,7 @@ from avatarctl.errors import UsageError
 
 
 def share(batch: Any, device: torch.device) -> Any:
-    """This rank's equal share of each tensor's first dimension, on the device; other values stay as they are."""
+    """This rank's equal share of each tensor's first dimension, on the device; other values stay."""
     if isinstance(batch, Tensor):
         return _slice(batch).to(device, non_blocking=True)
     if isinstance(batch, dict):
@@ -51,7 +51,7 @@ def same_start(modules: Iterable[nn.Module]) -> None:
 
 @torch.no_grad()
 def average_gradients(params: Iterable[nn.Parameter]) -> None:
-    """Average gradients over ranks in one message; one that only some ranks have counts as zero on the others."""
+    """Average gradients over ranks in one message; one that a rank lacks counts as zero there."""
     if not dist.is_initialized():
         return
     params = list(params)
@@ -63,6 +63,6 @@ def average_gradients(params: Iterable[nn.Parameter]) -> None:
     flat = torch.cat([*(grad.reshape(-1).float() for grad in grads), present])
     flat = parallel.all_reduce_mean(flat)
     present = flat[-len(params) :]
-    pieces = flat[: -len(params)].split([p.numel() for p in params])
+    pieces = torch.split(flat[: -len(params)], [p.numel() for p in params])
     for param, piece, share_present in zip(params, pieces, present.tolist(), strict=True):
         param.grad = piece.reshape(param.shape).to(param.dtype) if share_present else None

@@ -1,4 +1,4 @@
-"""What a checkpoint holds: networks, averages, optimisers, schedules and random streams, as tensors and plain values."""
+"""What a checkpoint holds: networks, averages, optimisers, schedules, random streams, as plain values."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class State:
     def averaged(self, name: str) -> nn.Module:
         """The averaged network of this name where there is one, else the network."""
         source = self.modules[name]
-        return next((ema.model for ema in self.averages.values() if ema._source is source), source)
+        return next((ema.model for ema in self.averages.values() if ema.source is source), source)
 
     def weights(self) -> Tensors:
         """The useful weights of each network (averaged ones where there are), named part.name."""
@@ -82,8 +82,8 @@ class State:
         """Take everything back.
 
         Args:
-            first: The plain values of the start of that run. Where this run starts with another one (a setting was
-                changed), the new one holds.
+            first: The plain values of the start of that run. Where this run starts with another one (a
+                setting was changed), the new one holds.
             where: The checkpoint, for messages.
         """
         fresh = self.pack()[1]
@@ -123,7 +123,9 @@ def _load_optimizer(optimizer: Optimizer, tensors: Tensors, saved: Plain, first:
     try:
         optimizer.load_state_dict({"state": state, "param_groups": groups})
     except ValueError as error:
-        raise CheckpointError(f"{where}: the optimiser does not fit: {error}", hint="start a new run") from error
+        raise CheckpointError(
+            f"{where}: the optimiser does not fit: {error}", hint="start a new run"
+        ) from error
     for group in optimizer.param_groups:
         if isinstance(group.get("betas"), list):
             group["betas"] = tuple(group["betas"])
@@ -132,7 +134,9 @@ def _load_optimizer(optimizer: Optimizer, tensors: Tensors, saved: Plain, first:
 def _scalars(group: Mapping[str, Any]) -> dict[str, Any]:
     """A group's settings in JSON's types."""
     return {
-        key: list(value) if isinstance(value, tuple) else value for key, value in group.items() if key != "params"
+        key: list(value) if isinstance(value, tuple) else value
+        for key, value in group.items()
+        if key != "params"
     }
 
 
@@ -148,7 +152,11 @@ def _is_plain(value: Any) -> bool:
 
 def pack_random(noises: Mapping[str, Noise], device: torch.device) -> Tensors:
     """Where this process's random streams stand, torch's own (dropout) among them."""
-    found = {f"noise.{name}.{key}": value for name, noise in noises.items() for key, value in noise.state_dict().items()}
+    found = {
+        f"noise.{name}.{key}": value
+        for name, noise in noises.items()
+        for key, value in noise.state_dict().items()
+    }
     found["torch"] = torch.get_rng_state()
     if device.type == "cuda":
         found["cuda"] = torch.cuda.get_rng_state(device)

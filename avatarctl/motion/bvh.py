@@ -5,7 +5,8 @@ from __future__ import annotations
 import gzip
 import math
 import zlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from decimal import Decimal
 from pathlib import Path
 
 import numpy as np
@@ -20,15 +21,16 @@ from avatarctl.geometry.rotations import matrix_from_euler
 HINT = "export it again as BVH text"
 MAX_JOINTS = 1000
 MAX_FPS = 1000.0
-MAX_BYTES = 1 << 31
+MAX_BYTES = 1 << 29
+"""Most that a compressed file may unpack to: about an hour."""
 
 
 @dataclass(frozen=True)
 class Bvh:
     """A skeleton and its angles. End sites are joints without channels, named PARENT_end.
 
-    `offsets` [J, 3] in file units, `channels` the list of each joint ("Xposition", ...), `values` [T, C] with rotations in
-    degrees, `fps` frames per second.
+    `offsets` [J, 3] in file units, `channels` the list of each joint ("Xposition", ...), `values` [T, C] with
+    rotations in degrees, `fps` frames per second.
     """
 
     names: tuple[str, ...]
@@ -41,11 +43,21 @@ class Bvh:
     def __len__(self) -> int:
         return len(self.values)
 
+    def __getitem__(self, frames: slice) -> Bvh:
+        return replace(self, values=self.values[frames])
+
+    def rest(self) -> Tensor:
+        """Joint places where all angles are zero [J, 3], file units, float64."""
+        places = [torch.from_numpy(self.offsets[0])]
+        for joint in range(1, len(self.names)):
+            places.append(places[self.parents[joint]] + torch.from_numpy(self.offsets[joint]))
+        return torch.stack(places)
+
     def local(self) -> tuple[Tensor, Tensor]:
-        """Local rotations [T, J, 3, 3] and root positions [T, 3] in file units, float64."""
+        """Local rotations [T, J, 3, 3] and places in the parent's axes [T, J, 3] in file units, float64."""
         count = len(self.names)
         rotations = torch.eye(3, dtype=torch.float64).repeat(len(self), count, 1, 1)
-        root = torch.from_numpy(self.offsets[0].copy()).expand(len(self), 3).clone()
+        steps = torch.from_numpy(self.offsets).repeat(len(self), 1, 1)
         values = torch.from_numpy(self.values)
         column = 0
         for joint, channels in enumerate(self.channels):
@@ -55,21 +67,19 @@ class Bvh:
             if turns:
                 order = "".join(channels[i][0] for i in turns)
                 rotations[:, joint] = matrix_from_euler(torch.deg2rad(mine[:, turns]), order)
-            if joint == 0:
-                for i, name in enumerate(channels):
-                    if name.endswith("position"):
-                        root[:, "XYZ".index(name[0])] = mine[:, i]
-        return rotations, root
+            for i, name in enumerate(channels):
+                if name.endswith("position"):
+                    steps[:, joint, "XYZ".index(name[0])] = mine[:, i]
+        return rotations, steps
 
     def world(self) -> tuple[Tensor, Tensor]:
         """World rotations [T, J, 3, 3] and joint places [T, J, 3] in file units, float64."""
-        local, root = self.local()
+        local, steps = self.local()
         rotations = global_rotations(local, self.parents)
-        offsets = torch.from_numpy(self.offsets)
-        places = [root]
+        places = [steps[:, 0]]
         for joint in range(1, len(self.names)):
             parent = self.parents[joint]
-            places.append(places[parent] + rotations[:, parent] @ offsets[joint])
+            places.append(places[parent] + (rotations[:, parent] @ steps[:, joint, :, None])[..., 0])
         return rotations, torch.stack(places, dim=1)
 
 
@@ -82,13 +92,13 @@ def read(path: str | Path) -> Bvh:
     path = check_input_file(path, "a BVH file")
     head, frames = _split(path, _text(path))
     names, parents, offsets, channels = _hierarchy(path, head)
-    count, seconds, numbers = _motion(path, frames)
+    count, fps, numbers = _motion(path, frames)
     width = sum(len(listed) for listed in channels)
     if not count:
         raise DataError(f"{path}: Frames: 0; expected at least 1", hint=HINT)
     if numbers.size != count * width:
         raise DataError(
-            f"{path}: MOTION: {numbers.size} numbers; expected {count} frames x {width} channels = {count * width}",
+            f"{path}: MOTION: {numbers.size} numbers; expected {count} frames x {width} channels",
             hint=HINT,
         )
     values = numbers.reshape(count, width)
@@ -96,8 +106,10 @@ def read(path: str | Path) -> Bvh:
     if len(bad):
         raise DataError(f"{path}: MOTION: frame {bad[0] + 1}: a number that is not finite", hint=HINT)
     if np.abs(values).max(initial=0) > 1e7:
-        raise DataError(f"{path}: MOTION: a number beyond 10 million; expected degrees and lengths", hint=HINT)
-    return Bvh(tuple(names), tuple(parents), np.array(offsets), tuple(channels), values, 1.0 / seconds)
+        raise DataError(
+            f"{path}: MOTION: a number beyond 10 million; expected degrees and lengths", hint=HINT
+        )
+    return Bvh(tuple(names), tuple(parents), np.array(offsets), tuple(channels), values, fps)
 
 
 def _text(path: Path) -> str:
@@ -110,7 +122,9 @@ def _text(path: Path) -> str:
                 raise DataError(f"{path}: the compressed file ends early or is too large", hint=HINT)
         return raw.decode("utf-8")
     except (OSError, zlib.error, gzip.BadGzipFile) as error:
-        raise DataError(f"{path}: cannot be unpacked: {error}", hint="copy or download the file again") from error
+        raise DataError(
+            f"{path}: cannot be unpacked: {error}", hint="copy or download the file again"
+        ) from error
     except UnicodeDecodeError as error:
         raise DataError(f"{path}: byte {error.start} is no text; expected a BVH file", hint=HINT) from error
 
@@ -157,7 +171,9 @@ def _hierarchy(
                 raise DataError(f"{path}: HIERARCHY: more than {MAX_JOINTS} joints", hint=HINT)
     except (StopIteration, ValueError, IndexError, RuntimeError) as error:
         where = names[-1] if names else "the root"
-        raise DataError(f"{path}: HIERARCHY: broken off or malformed at joint '{where}'", hint=HINT) from error
+        raise DataError(
+            f"{path}: HIERARCHY: broken off or malformed at joint '{where}'", hint=HINT
+        ) from error
     if stack or not names or not np.isfinite(offsets).all():
         raise DataError(f"{path}: HIERARCHY: braces or offsets are incomplete", hint=HINT)
     return names, parents, offsets, channels
@@ -167,7 +183,9 @@ def _check_channels(path: Path, joint: str, listed: tuple[str, ...]) -> None:
     known = {f"{axis}{kind}" for axis in "XYZ" for kind in ("position", "rotation")}
     wrong = [name for name in listed if name not in known]
     if wrong:
-        raise DataError(f"{path}: CHANNELS of '{joint}': '{wrong[0][:40]}'; expected Xposition ... Zrotation", hint=HINT)
+        raise DataError(
+            f"{path}: CHANNELS of '{joint}': '{wrong[0][:40]}'; expected Xposition ... Zrotation", hint=HINT
+        )
 
 
 def _motion(path: Path, text: str) -> tuple[int, float, np.ndarray]:
@@ -177,13 +195,22 @@ def _motion(path: Path, text: str) -> tuple[int, float, np.ndarray]:
             raise ValueError
         count, seconds = int(words[1]), float(words[4])
     except (IndexError, ValueError) as error:
-        raise DataError(f"{path}: MOTION: expected 'Frames: N' and 'Frame Time: SECONDS'", hint=HINT) from error
+        raise DataError(
+            f"{path}: MOTION: expected 'Frames: N' and 'Frame Time: SECONDS'", hint=HINT
+        ) from error
     if not (math.isfinite(seconds) and 1.0 / MAX_FPS <= seconds <= 10.0):
         raise DataError(f"{path}: Frame Time: {words[4]}; expected seconds between 0.001 and 10", hint=HINT)
     if count < 0:
         raise DataError(f"{path}: Frames: {count}; expected at least 1", hint=HINT)
     body = words[5] if len(words) > 5 else ""
     try:
-        return count, seconds, np.array(body.split(), dtype=np.float64)
+        return count, _rate(words[4], seconds), np.array(body.split(), dtype=np.float64)
     except ValueError as error:
         raise DataError(f"{path}: MOTION: {error}; expected numbers", hint=HINT) from error
+
+
+def _rate(word: str, seconds: float) -> float:
+    """Frames per second; a whole number where the digits written can be one's: .0083333 is 120."""
+    whole = max(round(1.0 / seconds), 1)
+    digit = 10.0 ** int(Decimal(word).as_tuple().exponent)
+    return float(whole) if abs(seconds - 1.0 / whole) <= digit else 1.0 / seconds

@@ -8,6 +8,12 @@ from functools import cache
 from importlib import resources
 from pathlib import Path
 
+from avatarctl.body import BodyModel
+from avatarctl.motion import bvh
+from avatarctl.motion.motion import Motion
+from avatarctl.motion.retarget import retarget
+from avatarctl.motion.rigs import find_rig
+
 
 @dataclass(frozen=True)
 class Clip:
@@ -20,12 +26,18 @@ class Clip:
     reference_is_first: bool
     seconds: float
 
+    def motion(self, body: BodyModel | None = None) -> Motion:
+        """The clip on the skeleton of a body of mean shape; the open one when left out."""
+        source = bvh.read(self.path)
+        rig = find_rig(self.path, source)
+        return retarget(source, rig, reference_is_first=self.reference_is_first, body=body)
+
 
 @cache
 def clips() -> dict[str, Clip]:
     """The embedded clips by name."""
     folder = Path(str(resources.files("avatarctl") / "_data" / "motion"))
-    listed = json.loads((folder / "index.json").read_text())["clips"]
+    listed = json.loads((folder / "index.json").read_text(encoding="utf-8"))["clips"]
     found = [
         Clip(
             name=entry["clip"].removesuffix(".bvh.gz"),

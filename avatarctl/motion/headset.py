@@ -1,4 +1,4 @@
-"""Logs of the headset app: one line of text a frame, Unity's axes (left-handed, y up), metres, quaternions xyzw.
+"""Logs of the headset app: a line of text a frame, Unity's axes (left-handed, y up), metres, xyzw.
 
 The format and the app's habits are those of spec sparse-tracking 2.6.
 """
@@ -40,8 +40,8 @@ _LINE = re.compile(";".join(pattern.pattern for pattern in _PATTERNS.values()) +
 class HeadsetLog:
     """The numbers of a log, float64.
 
-    `times` [N] seconds, `fps` [N] as logged, `positions` [N, 3, 3] and `quaternions` xyzw [N, 3, 4] of headset, left and
-    right controller.
+    `times` [N] seconds, `fps` [N] as logged, `positions` [N, 3, 3] and `quaternions` xyzw [N, 3, 4] of
+    headset, left and right controller.
     """
 
     times: Tensor
@@ -53,7 +53,9 @@ class HeadsetLog:
         return len(self.fps)
 
     def __getitem__(self, frames: slice) -> HeadsetLog:
-        return HeadsetLog(self.times[frames], self.fps[frames], self.positions[frames], self.quaternions[frames])
+        return HeadsetLog(
+            self.times[frames], self.fps[frames], self.positions[frames], self.quaternions[frames]
+        )
 
 
 def read_log(path: str | Path) -> HeadsetLog:
@@ -76,14 +78,16 @@ def read_log(path: str | Path) -> HeadsetLog:
         raise DataError(f"{path}: {error}; expected numbers", hint=HINT) from error
     table = torch.tensor(rows, dtype=torch.float64)
     _check_numbers(path, numbers, table)
-    devices = table[:, 1:].unflatten(1, (3, 7))
+    devices = table[:, 1:].reshape(-1, 3, 7)
     positions, quaternions = devices[..., :3], devices[..., 3:]
     return HeadsetLog(_times(table[:, 0], positions), table[:, 0], positions, quaternions)
 
 
 def write_log(log: HeadsetLog, path: str | Path) -> Path:
     """Write a log as the app does, but with every frame in it."""
-    table = torch.cat([log.fps[:, None], torch.cat([log.positions, log.quaternions], dim=-1).flatten(1)], dim=1)
+    table = torch.cat(
+        [log.fps[:, None], torch.cat([log.positions, log.quaternions], dim=-1).flatten(1)], dim=1
+    )
     place, turn = "({:.4f}, {:.4f}, {:.4f})", "({:.4f}, {:.4f}, {:.4f}, {:.4f})"
     fields = "".join(f"{device}-Position: {place};{device}-Rotation: {turn};" for device in DEVICES)
     form = "FPS:{:.5f};" + fields + "\n\n"
@@ -96,7 +100,9 @@ def _text(path: Path) -> str:
     try:
         return path.read_bytes().decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise DataError(f"{path}: byte {error.start} is no text; expected a headset log", hint=HINT) from error
+        raise DataError(
+            f"{path}: byte {error.start} is no text; expected a headset log", hint=HINT
+        ) from error
 
 
 def _check_lines(path: Path, lines: list[tuple[int, str]], matches: list[re.Match[str] | None]) -> None:
@@ -109,23 +115,25 @@ def _check_lines(path: Path, lines: list[tuple[int, str]], matches: list[re.Matc
         return
     number, line = bad[0]
     fields = line.split(";")
-    for field, (name, pattern) in zip(fields, _PATTERNS.items(), strict=False):
+    for field, (name, pattern) in zip(fields, _PATTERNS.items(), strict=False):  # noqa: B007 (named below)
         if not pattern.fullmatch(field):
             break
     else:
         name, field = list(_PATTERNS)[min(len(fields), len(_PATTERNS)) - 1], fields[-1]
     more = f" (and {len(bad) - 1} more malformed lines)" if len(bad) > 1 else ""
-    raise DataError(f"{path}: line {number}: {name}: found '{field.strip()[:60]}'{more}; expected {WANTED}", hint=HINT)
+    raise DataError(
+        f"{path}: line {number}: {name}: found '{field.strip()[:60]}'{more}; expected {WANTED}", hint=HINT
+    )
 
 
 def _check_numbers(path: Path, lines: list[int], table: Tensor) -> None:
     """Refuse numbers that no headset can have measured."""
-    devices = table[:, 1:].unflatten(1, (3, 7))
+    devices = table[:, 1:].reshape(-1, 3, 7)
     length = devices[..., 3:].norm(dim=-1)
     checks = [
         ("FPS", (table[:, :1] >= 1) & (table[:, :1] <= MAX_FPS), f"1 to {MAX_FPS:.0f}"),
         ("Position", (devices[..., :3].abs() <= MAX_PLACE).all(-1), f"metres, up to {MAX_PLACE:.0f}"),
-        # Four decimals leave the length of a unit quaternion within 2e-4; (0, 0, 0, 0) means that tracking was lost.
+        # Four decimals leave a unit quaternion's length within 2e-4; (0, 0, 0, 0): tracking was lost.
         ("Rotation", (length - 1).abs() <= 0.05, "a unit quaternion (x, y, z, w)"),
     ]
     for name, good, wanted in checks:
@@ -135,12 +143,15 @@ def _check_numbers(path: Path, lines: list[int], table: Tensor) -> None:
                 found = f"{table[row, 0]:g}"
             else:
                 values = devices[row, device, :3] if name == "Position" else devices[row, device, 3:]
-                name, found = f"{DEVICES[device]}-{name}", "(" + ", ".join(f"{value:g}" for value in values) + ")"
+                name, found = (
+                    f"{DEVICES[device]}-{name}",
+                    "(" + ", ".join(f"{value:g}" for value in values) + ")",
+                )
             raise DataError(f"{path}: line {lines[row]}: {name}: found {found}; expected {wanted}", hint=HINT)
 
 
 def _times(fps: Tensor, positions: Tensor) -> Tensor:
-    """Moments of the frames, seconds [N]: each comes 1 / FPS after the one before, twice that where one was dropped."""
+    """Moments of the frames, seconds [N]: 1 / FPS after the one before, twice that where one was dropped."""
     steps = 1 / fps
     boundaries = torch.arange(BLOCK, max(len(fps), BLOCK), BLOCK)
     if len(boundaries) and _has_gaps(positions, boundaries):

@@ -12,25 +12,34 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from avatarctl.body.tables import NUM_BODY
+from avatarctl.body.tables import NAMES, NUM_BODY
+from avatarctl.errors import DataError
 from avatarctl.files import atomic
 from avatarctl.geometry.rotations import (
     axis_angle_from_matrix,
     axis_angle_from_quaternion,
-    matrix_from_axis_angle,
+    matrix_from_quaternion,
     quaternion_from_axis_angle,
-    slerp,
 )
+from avatarctl.geometry.shapes import expect
+from avatarctl.motion import resample
 
-JOINTS = {"smpl": 24, "smplh": 52, "smplx": 55}
+Skeleton = Literal["smpl", "smplh", "smplx"]
+Z_FROM_Y = ((1.0, 0.0, 0.0), (0.0, 0.0, -1.0), (0.0, 1.0, 0.0))
+"""Axes with z up from axes with y up (SMPL at rest, glTF, BVH): (x, y, z) becomes (x, -z, y)."""
+MAX_FPS = 1000.0
+MAX_ANGLE = 100.0
+"""Radians; longer axis-angle vectors are degrees or damage."""
+MAX_PLACE = 1e5
+"""Metres."""
 
 
 @dataclass(frozen=True)
 class Motion:
     """A body moving: local joint rotations and root path at a fixed frame rate.
 
-    `root` is the translation of SMPL files (the pelvis stands at root + its rest place), and turns with nothing. A motion
-    may carry fewer joints than its skeleton has; the rest, the hands mostly, are at rest.
+    `root` is the translation of SMPL files (the pelvis stands at root + its rest place), and turns with
+    nothing. A motion may carry fewer joints than its skeleton has; the rest, the hands mostly, are at rest.
     """
 
     poses: Tensor  # axis-angle, radians [T, J, 3]
@@ -38,8 +47,12 @@ class Motion:
     fps: float
     betas: Tensor = field(default_factory=lambda: torch.zeros(16))  # [K], K as stored by the source
     gender: str = "neutral"
-    skeleton: Literal["smpl", "smplh", "smplx"] = "smplh"
+    skeleton: Skeleton = "smplh"
     up: Literal["y", "z"] = "z"
+
+    def __post_init__(self) -> None:
+        expect(self.poses, "T J 3", "poses")
+        expect(self.root, f"{len(self.poses)} 3", "root")
 
     def __len__(self) -> int:
         return len(self.poses)
@@ -58,7 +71,7 @@ class Motion:
 
     @staticmethod
     def read(path: str | Path) -> Motion:
-        """The motion in a file: AMASS npz, animation pickle, or BVH (also .bvh.gz).
+        """The motion in a file: AMASS npz, SMPL or animation pickle, or BVH (also .bvh.gz).
 
         Raises:
             DataError: The file is broken or is no motion.
@@ -68,8 +81,12 @@ class Motion:
         return read(path)
 
     def write(self, path: str | Path) -> Path:
-        """Write an AMASS npz, atomically and with the same bytes every time."""
-        arrays = self.amass()
+        """Write an AMASS npz, atomically and with the same bytes every time.
+
+        Raises:
+            DataError: The motion has no frames or numbers that are not finite, or the file cannot be written.
+        """
+        arrays = self.checked("the motion", "nothing was written").amass()
         with atomic(path) as temporary, zipfile.ZipFile(temporary, "w", zipfile.ZIP_DEFLATED) as archive:
             for name, array in arrays.items():
                 buffer = io.BytesIO()
@@ -83,17 +100,46 @@ class Motion:
         `poses` has 156 columns for SMPL-H, 165 for SMPL-X, 72 for SMPL; joints left out are zero.
         """
         motion = self.to_up("z")
-        poses = torch.zeros(len(self), JOINTS[self.skeleton], 3)
-        poses[:, : motion.poses.shape[1]] = motion.poses
         rate = np.array(float(self.fps))
         return {
-            "poses": poses.flatten(1).numpy(),
-            "trans": motion.root.numpy(),
-            "betas": self.betas.numpy(),
+            "poses": motion.body_poses(len(NAMES[self.skeleton])).flatten(1).float().numpy(),
+            "trans": motion.root.float().numpy(),
+            "betas": self.betas.float().numpy(),
             "gender": np.array(self.gender),
             "mocap_framerate": rate,
             "mocap_frame_rate": rate,
         }
+
+    def checked(self, source: str | Path, remedy: str) -> Motion:
+        """The same motion, once it is known to have frames, a sane rate and sane numbers.
+
+        Args:
+            source: Where it is from, for the message.
+            remedy: What to do.
+
+        Raises:
+            DataError: It has not; the message names field and frame.
+        """
+        if not len(self):
+            raise DataError(f"{source}: poses: 0 frames; expected at least 1", hint=remedy)
+        if not 0.1 <= self.fps <= MAX_FPS:
+            raise DataError(
+                f"{source}: frame rate: found {self.fps:g}; expected up to {MAX_FPS:g} a second", hint=remedy
+            )
+        for name, values, most, unit in (
+            ("poses", self.poses.flatten(1), MAX_ANGLE, "radians"),
+            ("trans", self.root, MAX_PLACE, "metres"),
+            ("betas", self.betas[None], MAX_PLACE, "standard deviations"),
+        ):
+            bad = ~(values.abs() <= most).all(1)  # NaN compares false
+            if bad.any():
+                frame = int(bad.nonzero()[0])
+                where = f"{name}: frame {frame}" if name != "betas" else name
+                found = values[frame][~(values[frame].abs() <= most)][0]
+                raise DataError(
+                    f"{source}: {where}: found {float(found):g}; expected {unit}, up to {most:g}", hint=remedy
+                )
+        return self
 
     def body_poses(self, joints: int = NUM_BODY) -> Tensor:
         """Axis-angle of the first joints, zeros where the motion has none [T, joints, 3]."""
@@ -101,36 +147,47 @@ class Motion:
         missing = joints - poses.shape[1]
         return torch.cat([poses, poses.new_zeros(len(self), missing, 3)], dim=1) if missing else poses
 
+    def to_skeleton(self, skeleton: Skeleton) -> Motion:
+        """The same motion on another skeleton of the family: joints of the same name, the others at rest."""
+        if skeleton == self.skeleton:
+            return self
+        names = NAMES[self.skeleton][: self.poses.shape[1]]
+        wanted = [names.index(name) if name in names else -1 for name in NAMES[skeleton]]
+        while wanted and wanted[-1] < 0:
+            wanted.pop()
+        poses = self.poses.new_zeros(len(self), len(wanted), 3)
+        for joint, source in enumerate(wanted):
+            if source >= 0:
+                poses[:, joint] = self.poses[:, source]
+        return replace(self, poses=poses, skeleton=skeleton)
+
     def to_up(self, up: Literal["y", "z"], pelvis: Tensor | None = None) -> Motion:
         """The same motion with another axis up.
 
         Args:
-            pelvis: Rest place of the pelvis, about which the body turns, metres [3]; the open body's when left out.
+            pelvis: Rest place of the pelvis, about which the body turns [3]; the open body's when left out.
         """
         if up == self.up:
             return self
         from avatarctl.body import open_body
 
-        pelvis = open_body().rest_joints[0] if pelvis is None else pelvis
-        z_from_y = torch.tensor([[1.0, 0, 0], [0, 0, -1], [0, 1, 0]])
-        turn = z_from_y if up == "z" else z_from_y.T
+        pelvis = (open_body().rest_joints[0] if pelvis is None else pelvis).to(self.root)
+        turn = torch.tensor(Z_FROM_Y).to(self.root)
+        turn = turn if up == "z" else turn.T
         poses = self.poses.clone()
-        poses[:, 0] = axis_angle_from_matrix(turn @ matrix_from_axis_angle(self.poses[:, 0]))
-        root = (self.root + pelvis) @ turn.T - pelvis
-        return replace(self, poses=poses, root=root, up=up)
+        upright = matrix_from_quaternion(quaternion_from_axis_angle(self.poses[:, 0]))
+        poses[:, 0] = axis_angle_from_matrix(turn.to(poses) @ upright)
+        return replace(self, poses=poses, root=(self.root + pelvis) @ turn.T - pelvis, up=up)
 
     def resampled(self, fps: float, method: Literal["slerp", "nearest"] = "slerp") -> Motion:
         """The same motion at another frame rate, over the same span of time."""
         if fps == self.fps or len(self) < 2:
             return replace(self, fps=float(fps))
-        count = int((len(self) - 1) / self.fps * fps + 1e-6) + 1
-        place = torch.arange(count, dtype=torch.float64) * (self.fps / fps)
+        times = torch.arange(len(self), dtype=torch.float64) / self.fps
+        left, fraction = resample.between(times, resample.grid(float(times[-1]), fps))
         if method == "nearest":
-            index = place.round().long().clamp(max=len(self) - 1)
-            return replace(self[:], poses=self.poses[index], root=self.root[index], fps=float(fps))
-        left = place.floor().long().clamp(max=len(self) - 2)
-        fraction = (place - left).to(self.poses.dtype)[:, None]
-        quaternions = quaternion_from_axis_angle(self.poses)
-        turned = slerp(quaternions[left], quaternions[left + 1], fraction[..., None])
-        root = torch.lerp(self.root[left], self.root[left + 1], fraction)
+            index = resample.nearest(left, fraction)
+            return replace(self, poses=self.poses[index], root=self.root[index], fps=float(fps))
+        turned = resample.rotations_at(quaternion_from_axis_angle(self.poses), left, fraction)
+        root = resample.places_at(self.root, left, fraction)
         return replace(self, poses=axis_angle_from_quaternion(turned), root=root, fps=float(fps))

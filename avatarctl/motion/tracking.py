@@ -22,15 +22,15 @@ from avatarctl.geometry.rotations import (
 from avatarctl.geometry.shapes import expect
 from avatarctl.motion import resample
 from avatarctl.motion.headset import HeadsetLog, read_log, write_log
-from avatarctl.motion.motion import Motion
+from avatarctl.motion.motion import Z_FROM_Y, Motion
 
 TRACKED = (HEAD, LEFT_WRIST, RIGHT_WRIST)
-"""Joints that stand for the trackers: head, left hand, right hand; "hand" is the wrist (spec sparse-tracking 2.2)."""
+"""Joints that stand for the trackers: head, left and right hand (the wrists; spec sparse-tracking 2.2)."""
 FPS = 60.0
 """Rate that the published networks are trained at."""
 SETTLING = 100
 """Logged frames that the published preparation drops while the user settles."""
-Z_FROM_Y = ((1.0, 0.0, 0.0), (0.0, 0.0, -1.0), (0.0, 1.0, 0.0))
+
 T_POSE = (
     ((1.0, 0.0, 0.0), (0.0, 1.0, 0.0), (0.0, 0.0, 1.0)),
     ((0.0, 0.0, 1.0), (1.0, 0.0, 0.0), (0.0, 1.0, 0.0)),
@@ -43,7 +43,7 @@ T_POSE = (
 class Tracking:
     """Head, left hand and right hand in world axes with z up, at a fixed frame rate.
 
-    `rotations` are those of the SMPL joints that the trackers stand for: identity in the rest pose of a body with y up.
+    `rotations` are those of the SMPL joints that the trackers stand for: identity in the rest pose, y up.
     """
 
     rotations: Tensor  # world rotations, float64 [N, 3, 3, 3]
@@ -93,7 +93,7 @@ class Tracking:
         log = read_log(path)
         if len(log) - skip_first < 2:
             raise DataError(
-                f"{path}: {len(log)} frames, of which the first {skip_first} are dropped; expected at least 2 more",
+                f"{path}: {len(log)} frames, the first {skip_first} are dropped; expected at least 2 more",
                 hint=f"record for longer, or drop fewer frames: skip_first below {max(len(log) - 1, 1)}",
             )
         # A frame of features needs the one before it, so dropping frames here drops as many rows of features.
@@ -125,11 +125,11 @@ class Tracking:
     def features(self) -> Tensor:
         """What the networks see of frames 1 and later, float64 [N - 1, 54] (spec sparse-tracking 2.5).
 
-        Tracker by tracker (head, left, right): 6D rotation, 6D rotation step, position, position step; steps are from the
-        frame before, not divided by time.
+        Tracker by tracker (head, left, right): 6D rotation, 6D rotation step, position, position step; steps
+        are from the frame before, not divided by time.
         """
         before, now = self.rotations[:-1], self.rotations[1:]
-        # parity: a general inverse, since rotations from four decimals are not quite orthogonal (spec 3.2, 3.3).
+        # parity: a general inverse; rotations from four decimals are not quite orthogonal (spec 3.2, 3.3).
         step = torch.linalg.inv(before) @ now
         places = self.positions
         parts = (sixd_from_matrix(now), sixd_from_matrix(step), places[1:], places[1:] - places[:-1])
@@ -153,7 +153,7 @@ def write_headset_log(tracking: Tracking, path: str | Path) -> Path:
 
 
 def _frames() -> tuple[Tensor, Tensor]:
-    """Our axes from the headset's once mirrored [3, 3], and the devices' rotations in the T-pose [3, 3, 3]."""
+    """Our axes from the headset's once mirrored [3, 3], and the devices' rotations in a T-pose [3, 3, 3]."""
     return torch.tensor(Z_FROM_Y, dtype=torch.float64), torch.tensor(T_POSE, dtype=torch.float64)
 
 

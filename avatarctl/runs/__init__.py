@@ -1,4 +1,4 @@
-"""Runs: numbered folders with manifest, settings, log and results, and the `Run` that a run function receives."""
+"""Runs: numbered folders with manifest, settings, log, results; the `Run` that a run function receives."""
 
 from avatarctl.runs.opening import open_run
 from avatarctl.runs.resume import ResumePoint, resume_point

@@ -1,4 +1,4 @@
-"""What observers (experiment trackers) are told: the hook `avatarctl_event(event)` gets one `Event` each time."""
+"""What observers (experiment trackers) are told: the hook `avatarctl_event(event)` gets `Event`s."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Event:
     what: Mapping[str, str]
     """verb, target, stage."""
     values: Mapping[str, Any] = field(default_factory=dict)
-    """started: settings and seed; metrics: step, split and numbers; saved: path and kind; ended: status and metrics."""
+    """started: settings, seed; metrics: step, split, numbers; saved: path, kind; ended: status, metrics."""
 
 
 class Observers:

@@ -141,7 +141,7 @@ def _parse(text: str) -> dict[str, Any]:
 
 
 def _is_alive(owner: dict[str, Any]) -> bool:
-    """Whether the process that wrote a lock may still run; on another machine this cannot be known, so yes."""
+    """Whether the process that wrote a lock may still run; on another machine nobody knows, so yes."""
     pid = owner.get("pid")
     if not isinstance(pid, int):
         return False

@@ -37,7 +37,7 @@ def _folders() -> Iterator[Path]:
 
 
 def find(what: str | Path) -> Path:
-    """The run folder meant by "train-sparse-vqvae/003", "run:NAME/N", "last", a kind's name (its newest), or a path.
+    """The run folder meant by "train-sparse-vqvae/003", "run:NAME/N", "last", a kind (its newest), or a path.
 
     Raises:
         DataError: There is no such run.
@@ -52,7 +52,7 @@ def find(what: str | Path) -> Path:
         if is_run(folder):
             return folder
     name, _, number = words.rpartition("/")
-    if number.isdigit() and is_run(folder := root() / name / f"{int(number):03d}"):
+    if number.isdecimal() and is_run(folder := root() / name / f"{int(number):03d}"):
         return folder
     if words and (root() / words).is_dir():
         newest = [folder for folder, _ in runs() if folder.parent.name == words]
@@ -106,7 +106,7 @@ def latest(verb: str, target: str, stage: str = "", accept: Accept | None = None
     )
 
 
-def weights_file(folder: Path, which: str = "best") -> Path:
+def weights_file(folder: Path) -> Path:
     """The trained weights of a run: the final file, else the best, else the last checkpoint.
 
     Raises:
@@ -114,7 +114,7 @@ def weights_file(folder: Path, which: str = "best") -> Path:
     """
     if (folder / WEIGHTS).is_file():
         return folder / WEIGHTS
-    for name in dict.fromkeys((which, "best", "last")):
+    for name in ("best", "last"):
         if checkpoint := pointed(folder, name):
             return checkpoint
     raise DataError(f"{folder}: holds no weights yet", hint="let the training write a checkpoint first")
@@ -136,12 +136,13 @@ def pointed(folder: Path, name: str) -> Path | None:
 def chain(folder: Path) -> list[tuple[int, str, str]]:
     """The runs and files that led to a run: (depth, path, note), the run itself first."""
     lines: list[tuple[int, str, str]] = []
+    outputs = {item.get("hash"): str(made) for made, about in runs() for item in about.outputs}
 
     def visit(place: Path, depth: int, seen: frozenset[str]) -> None:
         about = manifest.read(place)
         lines.append((depth, str(place), f"{kind(**_what(about))}, {about.status}"))
         for item in about.inputs:
-            made = str(item.get("run", ""))
+            made = str(item.get("run") or outputs.get(item.get("hash"), ""))
             if made and made not in seen and is_run(Path(made)):
                 visit(Path(made), depth + 1, seen | {made})
             else:

@@ -8,7 +8,7 @@ from typing import Any
 
 from avatarctl.errors import DataError
 from avatarctl.runs import index
-from avatarctl.runs.folder import is_run
+from avatarctl.runs.folder import CHECKPOINTS, is_run
 from avatarctl.runs.index import Accept
 
 
@@ -33,6 +33,8 @@ def find_weights(words: str, target: str, stage: str, declared: Iterable[Any], a
         return embedded[words]
     if is_run(path):
         return index.weights_file(path)
+    if path.suffix == ".pt" and path.parent.name == CHECKPOINTS and path.stem in ("best", "last"):
+        path = index.pointed(path.parent.parent, path.stem) or path
     if not path.exists():
         names = ", ".join(["latest", "run:NAME/N", *embedded])
         raise DataError(

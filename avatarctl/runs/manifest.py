@@ -80,6 +80,11 @@ def read(folder: Path) -> Manifest:
                 f"{path}: {item.name}: found {type(content[item.name]).__name__}, expected {wanted.__name__}",
                 hint="restore it from a copy",
             )
+    if content.get("status") not in STATUSES:
+        raise DataError(
+            f"{path}: status: found {content.get('status')!r}, expected one of {', '.join(STATUSES)}",
+            hint="restore it from a copy",
+        )
     known = {item.name for item in fields(Manifest)}
     return Manifest(**{"what": {}} | {key: value for key, value in content.items() if key in known})
 

@@ -17,7 +17,7 @@ from avatarctl.device import choose, parallel
 from avatarctl.device.noise import stream_seed
 from avatarctl.device.precision import check, switches
 from avatarctl.errors import AvatarError, Stopped
-from avatarctl.files import write_failure
+from avatarctl.files import sweep, write_failure
 from avatarctl.runs import folder as folders
 from avatarctl.runs import resume as resuming
 from avatarctl.runs import saving
@@ -77,9 +77,9 @@ def open_run(
         plugin: Name, distribution and version of the target's plugin.
         out: Folder instead of a numbered one; must be empty.
         resume: A run to go on with, or "last".
-        device, precision, seed: As given by the user; None takes auto, fp32 and 0, or what the resumed run had.
+        device, precision, seed: As given; None takes auto, fp32 and 0, or what the resumed run had.
         json: Print one JSON object at the end, and nothing else, on stdout.
-        registry: The plugins, for their weights and observers.
+        registry: The plugins, for their weights, formats and observers.
     """
     request = Request(
         verb, target, stage, settings, origin or {}, plugin, argv, out, resume, device, precision, seed
@@ -102,6 +102,7 @@ def open_run(
             as_json=json,
             quiet=quiet,
             declared_weights=tuple(registry.weights()) if registry is not None else (),
+            declared_formats=tuple(registry.formats()) if registry is not None else (),
             observers=Observers(observers_of(registry), log) if parallel.rank() == 0 else None,
             stop=stack.enter_context(watched()),
         )
@@ -139,6 +140,7 @@ def _created(request: Request, stack: ExitStack) -> tuple[Path, Manifest]:
 def _resumed(request: Request, stack: ExitStack) -> tuple[Path, Manifest]:
     point = resuming.resume_point(str(request.resume), request.verb, request.target, request.stage)
     stack.enter_context(folders.locked(point.folder))
+    sweep(point.folder)
     about = point.manifest
     changed = resuming.changes(point.settings, plain(request.settings))
     resuming.refuse_network_changes(changed, request.settings)
@@ -173,7 +175,7 @@ def _begin(run: Run, settings: Any) -> None:
 
 @contextmanager
 def _ending(run: Run, handler: FileLog | None, request: Request) -> Iterator[None]:
-    """Set the status from how the block ended, and turn what the user did or the disk refused into its page."""
+    """Set the status from how the block ended; what the user did or the disk refused becomes a failure."""
     try:
         yield
     except BaseException as error:

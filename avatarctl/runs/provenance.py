@@ -42,7 +42,7 @@ def _driver() -> str:
 
 
 def _commit(checkout: Path) -> dict[str, Any]:
-    """The commit of the checkout that runs, and whether files differ from it; nothing for an installed package."""
+    """The commit of the checkout that runs, and whether files differ from it; nothing when installed."""
     if not (checkout / ".git").exists() or not (checkout / "pyproject.toml").is_file():
         return {}
     try:

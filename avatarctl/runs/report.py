@@ -15,14 +15,15 @@ from avatarctl.runs.manifest import as_json, plain
 
 
 def numbers_table(numbers: Mapping[str, Any], title: str = "") -> Any:
-    """Names and values as a rich table."""
+    """Names and values as a rich table, without groups of values."""
     from rich.table import Table
 
     table = Table(title=title or None, show_header=False)
     table.add_column(no_wrap=True)
     table.add_column(justify="right")
     for name, value in numbers.items():
-        table.add_row(name.replace("_", " "), shown(value))
+        if not isinstance(value, dict):
+            table.add_row(name.replace("_", " "), shown(value))
     return table
 
 

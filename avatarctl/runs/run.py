@@ -1,4 +1,4 @@
-"""What a run function receives: a folder to write to, the device, random streams, services, and a place for results."""
+"""What a run function receives: a folder to write to, the device, random streams, services, results."""
 
 from __future__ import annotations
 
@@ -49,6 +49,8 @@ class Run:
     quiet: bool = False
     declared_weights: tuple[Any, ...] = ()
     """The plugins' `Weights` declarations."""
+    declared_formats: tuple[Any, ...] = ()
+    """The plugins' `Format` declarations."""
     log: logging.Logger = field(default_factory=lambda: logging.getLogger("avatarctl.run"))
     observers: Observers | None = None
     stop: StopRequest = field(default_factory=StopRequest)
@@ -59,7 +61,7 @@ class Run:
 
     @classmethod
     def standalone(cls, folder: str | Path, seed: int = 0, device: str = "cpu", settings: Any = None) -> Run:
-        """A run for tests and notebooks: the same folder and services, without command line, lock and log file."""
+        """A run for tests and notebooks: the same folder and services, without command line, lock and log."""
         folder = Path(folder)
         about = Manifest({"verb": "python", "target": "standalone", "stage": ""}, started=now(), seed=seed)
         about.settings = plain(settings) or {}
@@ -114,12 +116,10 @@ class Run:
         """Record an output that was written by other means, here or elsewhere (a store)."""
         path = Path(path)
         if self.is_writer:
-            inside = path.is_relative_to(self.folder)
-            about = {
-                **record(path),
-                "path": str(path.relative_to(self.folder) if inside else path),
-                "kind": kind,
-            }
+            whole, own = path.absolute(), self.folder.absolute()
+            inside = whole.is_relative_to(own)
+            shown = whole.relative_to(own) if inside else whole
+            about = {**record(path), "path": str(shown), "kind": kind}
             if inside:  # the maker is this run
                 about = {key: value for key, value in about.items() if key not in ("run", "manifest")}
             self.manifest.add("outputs", about)
@@ -150,7 +150,7 @@ class Run:
         """Tensors and configuration of trained weights, recorded as an input.
 
         Args:
-            setting: A file or folder (native or official), run:NAME/N, latest, or the name of embedded open weights.
+            setting: A file or folder (native or official), run:NAME/N, latest, or a name of embedded weights.
             stage: Upstream stage of this target that `latest` looks for.
             accept: Whether a run's settings will do, for `latest`.
         """
@@ -167,11 +167,14 @@ class Run:
         """Final numbers: a table on stdout (or the JSON object at the end) and metrics.json.
 
         Args:
-            table: A rich table, or a list of equal-keyed rows, to show instead of the plain list of numbers.
+            table: A rich table, or a list of equal-keyed rows, to show above the plain list of numbers.
+            numbers: By name; groups of them (dictionaries) go to metrics.json alone.
         """
         if not self.is_writer:
             return
-        rows = [dict(row) for row in table] if isinstance(table, list | tuple) else None
+        rows: list[Mapping[str, Any]] | None = None
+        if isinstance(table, list | tuple):
+            rows = [dict(row) for row in table]
         self.metrics |= {name: plain(value) for name, value in numbers.items()}
         if rows is not None:
             self.metrics["rows"] = plain(rows)
@@ -179,7 +182,7 @@ class Run:
         if not self.as_json and not self.quiet:
             shown = report.rows_table(rows) if rows is not None else table
             self._print(shown if shown is not None else report.numbers_table(numbers))
-            if shown is not None and numbers:
+            if shown is not None and any(not isinstance(value, dict) for value in numbers.values()):
                 self._print(report.numbers_table(numbers))
 
     def step_metrics(self, step: int, split: str, numbers: Mapping[str, Any]) -> None:
@@ -197,7 +200,7 @@ class Run:
         return terminal.progress(iterable, what, total)
 
     def noise(self, name: str, *, per_rank: bool = False) -> Noise:
-        """The named random stream of this run; the same one each time, and the same on all ranks unless `per_rank`."""
+        """The named random stream of this run; the same draws on all ranks unless `per_rank`."""
         if name not in self.noises:
             self.noises[name] = Noise.seeded(self.seed, name, self.rank if per_rank else 0)
             if name in self.noise_states:

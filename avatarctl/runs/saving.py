@@ -17,10 +17,10 @@ from avatarctl.files import atomic
 from avatarctl.runs.manifest import as_json, plain
 
 KINDS = {
-    ".npz": "arrays", ".npy": "array", ".json": "values", ".yaml": "values", ".png": "picture", ".jpg": "picture",
-    ".jpeg": "picture", ".txt": "text", ".md": "text", ".html": "page", ".csv": "text", ".mp4": "video",
-    ".gif": "video", ".obj": "mesh", ".ply": "mesh", ".glb": "mesh", ".stl": "mesh", ".bvh": "motion",
-    ".safetensors": "weights",
+    ".npz": "arrays", ".npy": "array", ".json": "values", ".yaml": "values", ".png": "picture",
+    ".jpg": "picture", ".jpeg": "picture", ".txt": "text", ".md": "text", ".html": "page", ".csv": "text",
+    ".mp4": "video", ".gif": "video", ".obj": "mesh", ".ply": "mesh", ".glb": "mesh", ".stl": "mesh",
+    ".bvh": "motion", ".safetensors": "weights",
 }  # fmt: skip
 
 
@@ -104,7 +104,8 @@ def _picture(path: Path, content: Any) -> None:
         pixels = np.round(np.clip(np.nan_to_num(pixels), 0.0, 1.0) * 255.0).astype(np.uint8)
     if pixels.dtype != np.uint8 or pixels.ndim not in (2, 3):
         raise DataError(
-            f"{path.name}: a picture of {pixels.dtype} {list(pixels.shape)}, expected 0..1 or 0..255 [H, W, 3]"
+            f"{path.name}: a picture of {pixels.dtype} {list(pixels.shape)}, "
+            "expected 0..1 or 0..255 [H, W, 3]"
         )
     Image.fromarray(pixels).save(path)
 

@@ -1,4 +1,4 @@
-"""AMASS as the published preparation sees it: subsets in their order, lists, walks, numbers and strides (spec 2, 3.2)."""
+"""AMASS as the published preparation sees it: order, lists, walks, numbers and strides (spec 2, 3.2)."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from pathlib import Path
 from avatarctl.errors import DataError
 
 SUBSETS = (
-    "ACCAD", "BioMotionLab_NTroje_train", "BioMotionLab_NTroje_test", "BMLmovi", "CMU_train", "CMU_test", "EKUT",
-    "Eyes_Japan_Dataset", "HumanEva", "KIT", "MPI_HDM05_train", "MPI_HDM05_test", "MPI_Limits", "MPI_mosh", "SFU",
-    "TotalCapture", "Transitions_mocap",
+    "ACCAD", "BioMotionLab_NTroje_train", "BioMotionLab_NTroje_test", "BMLmovi", "CMU_train", "CMU_test",
+    "EKUT", "Eyes_Japan_Dataset", "HumanEva", "KIT", "MPI_HDM05_train", "MPI_HDM05_test", "MPI_Limits",
+    "MPI_mosh", "SFU", "TotalCapture", "Transitions_mocap",
 )  # fmt: skip
 WEBSITE = {
     "BioMotionLab_NTroje": "BMLrub", "MPI_HDM05": "HDM05", "MPI_Limits": "PosePrior", "MPI_mosh": "MoSh",
@@ -24,21 +24,21 @@ WEBSITE = {
 COMPLETE = {
     "ACCAD": 252, "BMLmovi": 1801, "BioMotionLab_NTroje_train": 2754, "BioMotionLab_NTroje_test": 307,
     "CMU_train": 1867, "CMU_test": 207, "EKUT": 349, "Eyes_Japan_Dataset": 750, "HumanEva": 28, "KIT": 4232,
-    "MPI_HDM05_train": 193, "MPI_HDM05_test": 22, "MPI_Limits": 35, "MPI_mosh": 77, "SFU": 44, "TotalCapture": 37,
-    "Transitions_mocap": 110,
+    "MPI_HDM05_train": 193, "MPI_HDM05_test": 22, "MPI_Limits": 35, "MPI_mosh": 77, "SFU": 44,
+    "TotalCapture": 37, "Transitions_mocap": 110,
 }  # fmt: skip
 """Sequences numbered in a complete copy (spec 2.3)."""
 SMALL = ("CMU", "BioMotionLab_NTroje", "MPI_HDM05")
 HELD_OUT = ("HumanEva", "Transitions_mocap")
 RIGHT_DOWNLOAD = (
-    "this is AMASS in its 'SMPL-X G' form; take the 'SMPL+H G' download of each subset (files NAME_poses.npz, "
-    "key mocap_framerate)"
+    "this is AMASS in its 'SMPL-X G' form; take the 'SMPL+H G' download of each subset "
+    "(files NAME_poses.npz, key mocap_framerate)"
 )
 
 
 @dataclass(frozen=True)
 class Sequence:
-    """One numbered sequence: `source` is its path below the AMASS folder, `listed` what the official file calls it."""
+    """A numbered sequence: `source` is its path below the AMASS folder, `listed` what its file notes."""
 
     subset: str
     number: int
@@ -61,8 +61,8 @@ class Survey:
 def survey(root: Path, lists: Path | None = None, subsets: tuple[str, ...] = SUBSETS) -> Survey:
     """Number the sequences below an AMASS folder as the published preparation does.
 
-    A listed file that is not there keeps its number, so that the others' numbers, and with them the lists of setting S3,
-    stay right in an incomplete copy.
+    A listed file that is not there keeps its number, so that the others' numbers, and with them the lists of
+    setting S3, stay right in an incomplete copy.
 
     Args:
         lists: Folder of split lists (CMU_train.txt, ...); the published ones when left out.
@@ -171,11 +171,17 @@ def _lines(text: str) -> list[str]:
 
 
 def split_of(subset: str, number: int, protocol: str, lists: Path | None = None) -> str:
-    """"train", "test", or "" where the protocol leaves a sequence out (spec 2.4)."""
+    """ "train", "test", or "" where the protocol leaves a sequence out (spec 2.4)."""
     base = subset.removesuffix("_train").removesuffix("_test")
     if protocol == "S3":
         name = f"dataset/{subset}/{number}.pt"
-        return "test" if name in _members("test_full_rand0", lists) else "train" if name in _members("train_full_rand0", lists) else ""
+        return (
+            "test"
+            if name in _members("test_full_rand0", lists)
+            else "train"
+            if name in _members("train_full_rand0", lists)
+            else ""
+        )
     if protocol == "S1":
         return "" if base not in SMALL else "test" if subset.endswith("_test") else "train"
     if protocol == "S2":

@@ -6,18 +6,24 @@ Joint places follow from a kinematic chain; no mesh is skinned. Long motions go 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from avatarctl.body.tables import BODY_PARENTS, HEAD, LEFT_WRIST, NUM_BODY, RIGHT_WRIST
+from avatarctl.checkpoints.arrays import read_npz
+from avatarctl.checkpoints.pickle_reader import load_torch
+from avatarctl.errors import CheckpointError, DataError
 from avatarctl.geometry.kinematics import forward_kinematics, global_rotations
 from avatarctl.geometry.rotations import matrix_from_axis_angle, matrix_from_axis_angle_smpl, sixd_from_matrix
 
 TRACKED = (HEAD, LEFT_WRIST, RIGHT_WRIST)
 PIECE = 1024
 """Frames computed at once."""
+HEAD_PLACE = slice(12, 15)
+"""Columns of the tracker features that hold the head's place."""
 FIELDS = {"sparse": 54, "sixd": 132, "head": 3, "poses": 66, "trans": 3}
 """Fields of the compact store and their widths."""
 
@@ -26,8 +32,8 @@ FIELDS = {"sparse": 54, "sixd": 132, "head": 3, "poses": 66, "trans": 3}
 class Features:
     """One sequence of N + 1 frames as N rows; row i is frame i + 1.
 
-    `world` [N, K, 3, 3] and `step` [N, K, 3, 3] are float64 rotations, `places` [N, K, 3] and `place_steps` float32 metres, of
-    the K joints asked for; `sixd` [N, 132] float32 the local rotations of all 22.
+    `world` [N, K, 3, 3] and `step` [N, K, 3, 3] are float64 rotations, `places` [N, K, 3] and `place_steps`
+    float32 metres, of the K joints asked for; `sixd` [N, 132] float32 the local rotations of all 22.
     """
 
     sixd: Tensor
@@ -50,7 +56,9 @@ def compute(poses: Tensor, trans: Tensor, rest: Tensor, joints: tuple[int, ...] 
         _piece(poses[start : start + PIECE + 1], trans[start : start + PIECE + 1], rest, list(joints))
         for start in range(0, max(len(poses) - 1, 1), PIECE)
     ]
-    return Features(*(torch.cat(arrays) if len(pieces) > 1 else arrays[0] for arrays in zip(*pieces, strict=True)))
+    return Features(
+        *(torch.cat(arrays) if len(pieces) > 1 else arrays[0] for arrays in zip(*pieces, strict=True))
+    )
 
 
 def _piece(poses: Tensor, trans: Tensor, rest: Tensor, joints: list[int]) -> tuple[Tensor, ...]:
@@ -71,28 +79,41 @@ def _piece(poses: Tensor, trans: Tensor, rest: Tensor, joints: list[int]) -> tup
 
 def _inverse(matrix: Tensor) -> Tensor:
     """Inverses [..., 3, 3] by cross products of the columns; the transpose differs by 1e-5, see below."""
-    # parity: a general inverse, because the rotations made from axis-angle are not quite orthogonal (spec 3.1, 3.2).
+    # parity: a general inverse, because the rotations made from axis-angle are not quite orthogonal (spec
+    # 3.1, 3.2).
     x, y, z = matrix.unbind(-1)
     rows = torch.stack([torch.linalg.cross(y, z), torch.linalg.cross(z, x), torch.linalg.cross(x, y)], dim=-2)
     return rows / (x * rows[..., 0, :]).sum(-1)[..., None, None]
 
 
 def tracker_rows(features: Features) -> Tensor:
-    """Tracker-major rows, [6D, 6D of the step, position, position step] of each tracker, float64 [N, 3 * 18]."""
-    parts = (sixd_from_matrix(features.world), sixd_from_matrix(features.step), features.places, features.place_steps)
+    """Tracker-major rows: 6D, 6D of the step, position, position step of each tracker, float64 [N, 54]."""
+    parts = (
+        sixd_from_matrix(features.world),
+        sixd_from_matrix(features.step),
+        features.places,
+        features.place_steps,
+    )
     return torch.cat([part.double() for part in parts], dim=-1).flatten(1)
 
 
 def official_rows(features: Features) -> Tensor:
     """The four blocks of the official file, quantity-major, float64 [N, 396]."""
-    parts = (sixd_from_matrix(features.world), sixd_from_matrix(features.step), features.places, features.place_steps)
+    parts = (
+        sixd_from_matrix(features.world),
+        sixd_from_matrix(features.step),
+        features.places,
+        features.place_steps,
+    )
     return torch.cat([part.double().flatten(1) for part in parts], dim=-1)
 
 
 def store_rows(poses: Tensor, trans: Tensor, features: Features) -> dict[str, np.ndarray]:
     """The fields of the compact store for features of the three trackers, or of all 22 joints."""
     if features.places.shape[1] != len(TRACKED):
-        picked = (getattr(features, name)[:, list(TRACKED)] for name in ("world", "step", "places", "place_steps"))
+        picked = (
+            getattr(features, name)[:, list(TRACKED)] for name in ("world", "step", "places", "place_steps")
+        )
         features = Features(features.sixd, *picked)
     return {
         "sparse": tracker_rows(features).float().numpy(),
@@ -103,7 +124,9 @@ def store_rows(poses: Tensor, trans: Tensor, features: Features) -> dict[str, np
     }
 
 
-def official_file(poses: Tensor, trans: Tensor, features: Features, gender: str, listed: str) -> dict[str, object]:
+def official_file(
+    poses: Tensor, trans: Tensor, features: Features, gender: str, listed: str
+) -> dict[str, object]:
     """The dictionary of an official prepared file, from features of all 22 joints (spec 2.5)."""
     head = torch.eye(4).repeat(len(features.sixd), 1, 1)
     head[:, :3, :3] = features.world[:, HEAD].float()
@@ -122,3 +145,32 @@ def official_file(poses: Tensor, trans: Tensor, features: Features, gender: str,
         "gender": np.array(gender),
         "filepath": listed,
     }
+
+
+def read_recording(path: str | Path) -> tuple[Tensor, float]:
+    """The feature rows, float64 [N, 54], and the frame rate in a file that `avatarctl prepare headset` wrote.
+
+    Raises:
+        DataError: It is no such .npz or published .pt file, or holds numbers that are not finite.
+    """
+    path = Path(path)
+    hint = "make it from the log: avatarctl prepare headset LOG"
+    if path.suffix == ".pt":
+        try:
+            sparse, fps = load_torch(path), 60.0  # the published file does not say its rate
+        except CheckpointError as error:
+            raise DataError(error.message, hint=hint) from error
+    else:
+        arrays = read_npz(path, ("sparse", "fps"))
+        if arrays.keys() != {"sparse", "fps"}:
+            raise DataError(f"{path}: no tracker features; expected sparse [N, 54] and fps", hint=hint)
+        rate = arrays["fps"]
+        fps = float(rate) if rate.size == 1 and rate.dtype.kind in "fiu" else 0.0
+        sparse = torch.from_numpy(arrays["sparse"]) if arrays["sparse"].dtype.kind == "f" else None
+    if not isinstance(sparse, Tensor) or sparse.dim() != 2 or sparse.shape[1] != FIELDS["sparse"]:
+        raise DataError(f"{path}: sparse: expected numbers [N, {FIELDS['sparse']}]", hint=hint)
+    if not len(sparse) or not torch.isfinite(sparse).all():
+        raise DataError(f"{path}: sparse: no frames, or numbers that are not finite", hint=hint)
+    if not 1.0 <= fps <= 1000.0:
+        raise DataError(f"{path}: fps: found {fps:g}; expected 1 to 1000", hint=hint)
+    return sparse.double(), fps

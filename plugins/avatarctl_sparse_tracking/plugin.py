@@ -17,7 +17,7 @@ def avatarctl_targets() -> Iterator[Target]:
     yield Target(
         verb="prepare",
         name="amass",
-        summary="AMASS archives or BVH clips to a store of trackers and body rotations",
+        summary="AMASS archives or BVH clips to a motion store",
         run=f"{PACKAGE}.prepare:run_amass",
         settings=f"{PACKAGE}.settings_prepare:PrepareAmass",
         examples=("avatarctl prepare amass AMASS", "avatarctl prepare amass open --store data/open"),
@@ -33,7 +33,7 @@ def avatarctl_targets() -> Iterator[Target]:
     yield Target(
         verb="train",
         name="sparse",
-        summary="SAGE Net: whole body from a headset and two controllers",
+        summary="SAGE Net: whole body from a headset and controllers",
         aliases=("sparse-tracking",),
         stages=(
             stage("vqvae", "rotations of one body half to product codes and back", "TrainVqvae"),
@@ -49,7 +49,7 @@ def avatarctl_targets() -> Iterator[Target]:
     yield Target(
         verb="infer",
         name="sparse",
-        summary="whole-body motion from a headset log or any motion's head and hands",
+        summary="whole-body motion from a headset log or a motion file",
         aliases=("sparse-tracking",),
         run=f"{PACKAGE}.infer:run",
         settings=f"{PACKAGE}.settings:Infer",
@@ -58,7 +58,7 @@ def avatarctl_targets() -> Iterator[Target]:
     yield Target(
         verb="eval",
         name="sparse",
-        summary="position, rotation, velocity and jitter errors on a prepared split",
+        summary="errors of position, rotation, velocity and jitter",
         aliases=("sparse-tracking",),
         run=f"{PACKAGE}.evaluate:run",
         settings=f"{PACKAGE}.settings:Evaluate",
@@ -67,7 +67,7 @@ def avatarctl_targets() -> Iterator[Target]:
     yield Target(
         verb="export",
         name="sparse",
-        summary="an estimated motion as glb, bvh, AMASS npz or animation pickle",
+        summary="an estimated motion as glb, bvh, npz or pkl",
         aliases=("sparse-tracking",),
         run=f"{PACKAGE}.export:run",
         settings=f"{PACKAGE}.settings:Export",
@@ -76,7 +76,7 @@ def avatarctl_targets() -> Iterator[Target]:
     yield Target(
         verb="demo",
         name="sparse-tracking",
-        summary="three trackers to a whole body on real motion capture, with the embedded weights",
+        summary="three trackers to a whole body on real motion capture",
         run=f"{PACKAGE}.demo:run",
         settings=f"{PACKAGE}.settings:Demo",
         examples=("avatarctl demo --out demo",),
@@ -86,7 +86,10 @@ def avatarctl_targets() -> Iterator[Target]:
 def stage(name: str, summary: str, settings: str) -> Stage:
     """A training stage; its run function is called like it."""
     return Stage(
-        name=name, summary=summary, run=f"{PACKAGE}.train:run_{name}", settings=f"{PACKAGE}.settings:{settings}"
+        name=name,
+        summary=summary,
+        run=f"{PACKAGE}.train:run_{name}",
+        settings=f"{PACKAGE}.settings:{settings}",
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import os
 import shutil
@@ -12,12 +13,15 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+import torch
 from torch import Tensor
 
 from avatarctl.body.tables import NUM_BODY
 from avatarctl.data import StoreWriter
 from avatarctl.errors import DataError
 from avatarctl.files import write_text
+from avatarctl.motion.tracking import Tracking
 from avatarctl_sparse_tracking import features, sources
 from avatarctl_sparse_tracking.preparing import FPS, Outcome, Task, run_all
 from avatarctl_sparse_tracking.sources import Found
@@ -25,7 +29,7 @@ from avatarctl_sparse_tracking.sources import Found
 if TYPE_CHECKING:
     from avatarctl.body import BodyModel
     from avatarctl.runs import Run
-    from avatarctl_sparse_tracking.settings_prepare import PrepareAmass
+    from avatarctl_sparse_tracking.settings_prepare import PrepareAmass, PrepareHeadset
 
 DONE = "prepared.json"
 """In a folder of official files: what they were made from, and what was left out."""
@@ -42,10 +46,11 @@ class Summary:
     frames: dict[str, int] = field(default_factory=dict)
     left_out: list[dict[str, str]] = field(default_factory=list)
 
-    @property
-    def bad(self) -> list[str]:
-        """One line for each source that is broken (not merely too short)."""
-        return [one["reason"] for one in self.left_out if one["status"] == "bad"]
+    def bad(self, found: Found) -> list[str]:
+        """One line for each source that is broken (not merely too short), with the path of its file."""
+        paths = {clip.source: str(clip.path) for clip in found.clips}
+        bad = [one for one in self.left_out if one["status"] == "bad"]
+        return [one["reason"].replace(one["source"], paths[one["source"]], 1) for one in bad]
 
 
 def run_amass(settings: PrepareAmass, run: Run) -> None:
@@ -61,12 +66,38 @@ def run_amass(settings: PrepareAmass, run: Run) -> None:
         lines = [clip.source for clip in found.clips if clip.split == split]
         run.save(f"{split}.txt", "".join(f"{line}\n" for line in lines), "list")
     _report(run, found, summary)
-    if summary.bad and not settings.skip_bad:
-        more = f"\nand {len(summary.bad) - 20} more" if len(summary.bad) > 20 else ""
+    bad = summary.bad(found)
+    if bad and not settings.skip_bad:
+        more = f"\nand {len(bad) - 20} more" if len(bad) > 20 else ""
         raise DataError(
-            "\n".join(summary.bad[:20]) + more,
+            "\n".join(bad[:20]) + more,
             hint="everything else is prepared; repair or remove these files, or accept it with --skip-bad",
         )
+
+
+def run_headset(settings: PrepareHeadset, run: Run) -> None:
+    """Turn headset logs to files of features, which `infer` takes."""
+    # parity: the file is named after what stands before the first dot (spec 3.3, step 6).
+    names = [path.name.split(".", 1)[0] for path in settings.recording]
+    twice = [name for name in names if names.count(name) > 1]
+    if twice:
+        raise DataError(
+            f"recording: two logs are named '{twice[0]}'", hint="rename one, or prepare them apart"
+        )
+    rows = []
+    for path, name in zip(settings.recording, names, strict=True):
+        tracking = Tracking.read(path, rate=settings.rate, skip_first=settings.skip_first)
+        run.input(path, "recording")
+        sparse = tracking.features()
+        if "features" in settings.layout:
+            run.save(f"{name}.npz", {"sparse": sparse, "fps": np.array(tracking.fps)}, "features")
+        if "official" in settings.layout:
+            content = io.BytesIO()
+            torch.save(sparse, content)
+            run.save(f"{name}.pt", content.getvalue(), "features")
+        seconds = round(len(sparse) / tracking.fps, 2)
+        rows.append({"recording": path.name, "frames": len(sparse), "fps": tracking.fps, "seconds": seconds})
+    run.report(rows)
 
 
 def prepare(settings: PrepareAmass, run: Run, found: Found, body: BodyModel) -> Summary:
@@ -79,10 +110,14 @@ def prepare(settings: PrepareAmass, run: Run, found: Found, body: BodyModel) -> 
     attributes = attributes_of(settings, found, body)
     options = _digest(attributes)
     keys = [clip.key(options) for clip in found.clips]
-    inputs = _digest([options, [[key, clip.name, clip.split] for key, clip in zip(keys, found.clips, strict=True)]])
+    inputs = _digest(
+        [options, [[key, clip.name, clip.split] for key, clip in zip(keys, found.clips, strict=True)]]
+    )
     official = settings.official_out if "official" in settings.layout else None
     known = _known(official, inputs) if official else None
     is_official_done = official is None or known is not None
+    if official and is_official_done:
+        shutil.rmtree(official / ".parts", ignore_errors=True)
     with ExitStack() as stack:
         writer = None
         if "store" in settings.layout:
@@ -98,7 +133,17 @@ def prepare(settings: PrepareAmass, run: Run, found: Found, body: BodyModel) -> 
         tasks = []
         for key, clip in zip(keys, found.clips, strict=True):
             path = f"{sources.EMBEDDED}:{clip.name}" if clip.is_embedded else str(clip.path)
-            task = Task(clip.name, clip.subset, clip.split, clip.source, path, clip.listed, key, rest.numpy(), clip.rate)
+            task = Task(
+                clip.name,
+                clip.subset,
+                clip.split,
+                clip.source,
+                path,
+                clip.listed,
+                key,
+                rest.numpy(),
+                clip.rate,
+            )
             if writer and clip.split:
                 task = replace(task, part=str(writer.part(key)))
             if official and not is_official_done:
@@ -115,8 +160,14 @@ def prepare(settings: PrepareAmass, run: Run, found: Found, body: BodyModel) -> 
             splits = {split: [task.key for task in usable if task.split == split] for split in SPLITS}
             writer.finish(splits, inputs, left_out=summary.left_out)
         if official and not is_official_done:
-            words = {"inputs": inputs, "clips": summary.clips, "frames": summary.frames, "left_out": summary.left_out}
-            write_text(official / DONE, json.dumps(words, indent=1, sort_keys=True) + "\n")
+            words = {
+                "inputs": inputs,
+                "clips": summary.clips,
+                "frames": summary.frames,
+                "left_out": summary.left_out,
+            }
+            made = write_text(official / ".parts" / DONE, json.dumps(words, indent=1, sort_keys=True) + "\n")
+            made.replace(official / DONE)
             shutil.rmtree(official / ".parts", ignore_errors=True)
         return _record(run, settings, summary)
 
@@ -134,7 +185,12 @@ def attributes_of(settings: PrepareAmass, found: Found, body: BodyModel) -> dict
         "sparse": "head, left wrist, right wrist; each: global 6D, step 6D, position, position step",
         "sixd": "local rotations of 22 joints, root first; first two columns, one after the other",
         "poses": "axis-angle of 22 joints, root first; trans is the SMPL translation",
-        "body": {"family": body.family, "gender": body.gender, "open": body.is_open, "rest": rest_digest(body.rest_joints)},
+        "body": {
+            "family": body.family,
+            "gender": body.gender,
+            "open": body.is_open,
+            "rest": rest_digest(body.rest_joints),
+        },
         "licence": found.licence,
         "note": sources.S3_NOTE if found.kind == "amass" and settings.protocol == "S3" else "",
     }
@@ -172,7 +228,9 @@ def _summarise(found: Found, outcomes: Sequence[Outcome]) -> Summary:
         if outcome.status != "ok":
             # The store's bytes must not depend on where the raw data lies.
             reason = outcome.reason.replace(outcome.task.path, outcome.task.source)
-            summary.left_out.append({"source": outcome.task.source, "status": outcome.status, "reason": reason})
+            summary.left_out.append(
+                {"source": outcome.task.source, "status": outcome.status, "reason": reason}
+            )
     if not any(outcome.status == "ok" for outcome in outcomes):
         reasons = "\n".join(one["reason"] for one in summary.left_out[:20])
         raise DataError(f"{found.where}: no clip could be used\n{reasons}", hint="check the files")
@@ -216,7 +274,7 @@ def _report(run: Run, found: Found, summary: Summary) -> None:
         }
         for split in SPLITS
     ]
-    numbers: dict[str, Any] = {"bad": len(summary.bad), "short": short}
+    numbers: dict[str, Any] = {"bad": len(summary.bad(found)), "short": short}
     if found.missing:
         numbers["missing"] = sum(found.missing.values())
     run.report(rows, **numbers)

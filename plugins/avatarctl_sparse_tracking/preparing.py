@@ -1,4 +1,4 @@
-"""One clip: read, bring to 60 frames a second, compute, write. Runs in any process and leaves a whole file or none."""
+"""One clip: read, bring to 60 frames a second, compute, write; in any process, a whole file or none."""
 
 from __future__ import annotations
 
@@ -20,10 +20,9 @@ from avatarctl.body.tables import GENDERS, NUM_BODY
 from avatarctl.checkpoints.arrays import read_npz
 from avatarctl.data.writer import part_frames, write_part
 from avatarctl.errors import AvatarError, DataError
-from avatarctl.files import atomic
-from avatarctl.motion import Motion, bvh
+from avatarctl.files import atomic, write_failure, write_text
+from avatarctl.motion import Motion
 from avatarctl.motion.clips import clips
-from avatarctl.motion.retarget import find_rig, retarget
 from avatarctl_sparse_tracking import amass, features
 
 FPS = 60.0
@@ -82,7 +81,9 @@ def run_all(tasks: Iterable[Task], workers: int) -> Iterator[Outcome]:
     if workers <= 1:
         yield from map(run_task, tasks)
         return
-    pool = ProcessPoolExecutor(workers, get_context("spawn"), initializer=torch.set_num_threads, initargs=(1,))
+    pool = ProcessPoolExecutor(
+        workers, get_context("spawn"), initializer=torch.set_num_threads, initargs=(1,)
+    )
     waiting: deque[Future[Outcome]] = deque()
     try:
         for task in tasks:
@@ -105,18 +106,23 @@ def run_task(task: Task) -> Outcome:
     is_stored = not task.part or Path(task.part).exists()
     is_official = not task.official or (Path(task.official).exists() and Path(task.marker).exists())
     if is_stored and is_official:
-        return Outcome(task, "ok", part_frames(Path(task.part)) if task.part else 0)
+        frames = part_frames(Path(task.part)) if task.part else int(Path(task.marker).read_text())
+        return Outcome(task, "ok", frames)
     try:
         raw = read_raw(task.path)
         poses, trans, step = bring_to_60(raw, task.rate)
     except AvatarError as error:
         return Outcome(task, "bad", reason=error.message)
     if len(poses) < SHORTEST:
-        return Outcome(task, "short", reason=f"{len(poses)} frames at 60 a second; at least {SHORTEST} are needed")
+        return Outcome(
+            task, "short", reason=f"{len(poses)} frames at 60 a second; at least {SHORTEST} are needed"
+        )
     joints = tuple(range(NUM_BODY)) if not is_official else features.TRACKED
     made = features.compute(poses, trans, torch.from_numpy(task.rest), joints)
     if not is_official:
-        _write_official(task, features.official_file(poses, trans, made, raw.gender, task.listed))
+        _write_official(
+            task, features.official_file(poses, trans, made, raw.gender, task.listed), len(poses) - 1
+        )
     if not is_stored:
         about = {
             "names": task.name, "source": task.source, "subset": task.subset, "gender": raw.gender,
@@ -127,7 +133,7 @@ def run_task(task: Task) -> Outcome:
 
 
 def bring_to_60(raw: Raw, rate: str) -> tuple[Tensor, Tensor, int]:
-    """Poses and places at (about) 60 frames a second, and the stride; stride 0 says that they were resampled."""
+    """Poses and places at (about) 60 frames a second, and the stride; 0 says that they were resampled."""
     step = amass.stride(raw.fps) if rate == "published" else int(raw.fps == FPS)
     if step:
         return raw.poses[::step], raw.trans[::step], step
@@ -142,10 +148,7 @@ def read_raw(path: str) -> Raw:
         DataError: The file is broken; the message names the field.
     """
     if path.startswith(EMBEDDED):
-        clip = clips()[path.removeprefix(EMBEDDED)]
-        source = bvh.read(clip.path)
-        rig = find_rig(clip.path, source)
-        return _from_motion(path, retarget(source, rig, reference_is_first=clip.reference_is_first))
+        return _from_motion(path, clips()[path.removeprefix(EMBEDDED)].motion())
     if path.lower().endswith((".bvh", ".bvh.gz")):
         return _from_motion(path, Motion.read(path))
     return read_archive(path)
@@ -166,7 +169,10 @@ def read_archive(path: str | Path) -> Raw:
     poses, trans = arrays["poses"], arrays["trans"]
     if poses.ndim != 2 or poses.shape[1] < BODY_NUMBERS or poses.shape[1] == 165 or poses.dtype.kind != "f":
         also = f"; {amass.RIGHT_DOWNLOAD}" if poses.shape[-1:] == (165,) else ""
-        raise DataError(f"{path}: poses: found {poses.dtype} {list(poses.shape)}; expected float [T, 156]{also}", hint=REPAIR)
+        raise DataError(
+            f"{path}: poses: found {poses.dtype} {list(poses.shape)}; expected float [T, 156]{also}",
+            hint=REPAIR,
+        )
     if trans.shape != (len(poses), 3) or trans.dtype.kind != "f":
         found = f"{trans.dtype} {list(trans.shape)}"
         raise DataError(f"{path}: trans: found {found}; expected float [{len(poses)}, 3]", hint=REPAIR)
@@ -194,14 +200,18 @@ def _checked(path: str | Path, raw: Raw) -> Raw:
             frame = int((~finite).nonzero()[0])
             raise DataError(f"{path}: {name}: frame {frame}: numbers that are not finite", hint=REPAIR)
         if array.abs().max() > 1e6:
-            raise DataError(f"{path}: {name}: numbers beyond a million; expected radians and metres", hint=REPAIR)
+            raise DataError(
+                f"{path}: {name}: numbers beyond a million; expected radians and metres", hint=REPAIR
+            )
     return raw
 
 
 def _rate(path: str | Path, value: np.ndarray) -> float:
     rate = float(value) if value.size == 1 and value.dtype.kind in "fiu" else math.nan
     if not 1.0 <= rate <= 1000.0:
-        raise DataError(f"{path}: mocap_framerate: found {value!s:.40}; expected 1 to 1000 frames a second", hint=REPAIR)
+        raise DataError(
+            f"{path}: mocap_framerate: found {value!s:.40}; expected 1 to 1000 frames a second", hint=REPAIR
+        )
     return rate
 
 
@@ -213,11 +223,16 @@ def _gender(path: str | Path, value: np.ndarray) -> str:
     return word
 
 
-def _write_official(task: Task, content: dict[str, object]) -> None:
-    """Write the .pt file with the same bytes every time, then the marker that says with which options."""
+def _write_official(task: Task, content: dict[str, object], frames: int) -> None:
+    """Write the .pt file, the same bytes every time, then the marker that it is done with these options."""
     buffer = io.BytesIO()
     torch.save(content, buffer)
-    with atomic(task.official) as temporary:
+    made, official = Path(f"{task.marker}.pt"), Path(task.official)
+    with atomic(made) as temporary:
         temporary.write_bytes(buffer.getbuffer())
-    with atomic(task.marker):
-        pass
+    try:
+        official.parent.mkdir(parents=True, exist_ok=True)
+        made.replace(official)
+    except OSError as error:
+        raise write_failure(official, error) from error
+    write_text(task.marker, str(frames))

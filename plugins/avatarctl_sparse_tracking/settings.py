@@ -125,6 +125,8 @@ class Train(StageSettings):
     """Also train on mirrored windows (half of them); the published training does not."""
     validate_clips: Positive = 16
     """Clips of the test split scored at each validation."""
+    keep: Literal["best", "last"] = "best"
+    """Weights that later stages take: of the best validation (by mpjpe), or the last ones (published)."""
 
 
 class TrainVqvae(Train):
@@ -196,6 +198,8 @@ class TrainDecoder(Train):
     """Optimiser of the first phase."""
     lr_joint: Annotated[float, Field(gt=0)] = 8e-5
     """Peak learning rate of the second phase."""
+    schedule: Schedule = Schedule()
+    """Learning-rate steps of the second phase, in epochs; the published training has none."""
     loop: Loop = Loop()
     """Length, logging, checkpoints."""
 
@@ -227,13 +231,13 @@ class Infer(StageSettings):
     """Whole-body motion from a headset and two controllers."""
 
     recording: Argument[Path]
-    """Headset log, prepared features (.npz), or any motion file, whose head and hands then stand in for trackers."""
+    """Headset log, prepared features (.npz), or a motion file, whose head and hands stand in for trackers."""
     weights: WeightsPath = "open-small"
     """Trained weights: a file or folder (native or official), run:NAME/N, latest, or open-small."""
     body_models: Path | None = None
     """Folder of licensed body models; left out: the added assets, else the open body."""
     rate: Literal["resample", "native"] = "resample"
-    """Headset logs: resample to the network's 60 frames a second, or take the frames as they are (published)."""
+    """Headset logs: resample to the network's 60 frames a second, or take the frames as they are."""
     skip_first: Annotated[int, Field(ge=0)] = 100
     """Headset logs: frames dropped at the start, while the user settles."""
     noise: Literal["seeded", "zero"] = "seeded"
@@ -279,8 +283,10 @@ class Export(StageSettings):
 class Demo(StageSettings):
     """The main job on real motion capture that the weights have not seen."""
 
-    clips: list[str] = ["walk", "salsa", "martial"]
-    """Kinds of clip; the first gives the motion files."""
+    clips: list[str] = ["walk", "salsa_11", "martial"]
+    """Held-out clips by the start of their names; the first gives the motion files."""
+    weights: WeightsPath = "open-small"
+    """Trained weights: a file or folder (native or official), run:NAME/N, latest, or open-small."""
     seconds: Annotated[float, Field(gt=0.5)] = 4.0
     """Length of each clip in the film."""
     size: Annotated[int, Field(ge=128, le=2048)] = 480

@@ -14,7 +14,7 @@ class PrepareAmass(StageSettings):
     """AMASS archives or BVH clips to a store of tracker features and body rotations."""
 
     raw: Argument[Path]
-    """Folder of AMASS subsets, of AMASS-like .npz or of .bvh clips; or the word `open` for the embedded clips."""
+    """Folder of AMASS subsets, of AMASS-like .npz or of .bvh clips; or `open`: the embedded clips."""
     store: Path = Path("data/amass")
     """Where the prepared store is written."""
     body_models: Path | None = None
@@ -22,13 +22,13 @@ class PrepareAmass(StageSettings):
     protocol: Literal["S1", "S2", "S3", "all"] = "S1"
     """Which subsets are for training and which for testing; `all` takes every subset."""
     rate: Literal["published", "resample"] = "published"
-    """Frame rates: take every so many frames (published), or resample to 60. BVH clips are always resampled."""
+    """Frame rates: take every so many frames (published), or resample to 60, as BVH clips always are."""
     layout: list[Literal["store", "official"]] = ["store"]
     """What to write: our compact store, the published .pt files, or both."""
     official_out: Path = Path("data/official")
     """Folder for the published .pt files, where `layout` asks for them."""
     held_out: Path | None = None
-    """Loose clips: a text file that lists the test clips, one name a line; left out: every tenth clip is one."""
+    """Loose clips: a text file of the test clips, one name a line; left out: every tenth clip is one."""
     lists: Path | None = None
     """Folder of other split lists (CMU_train.txt, ...); left out: the published lists."""
     workers: Annotated[int, Field(ge=0)] = 0
@@ -48,3 +48,5 @@ class PrepareHeadset(StageSettings):
     """Resample to the networks' 60 frames a second, or take the frames as they are (published)."""
     skip_first: Annotated[int, Field(ge=0)] = 100
     """Frames dropped at the start, while the user settles."""
+    layout: list[Literal["features", "official"]] = ["features"]
+    """What to write for each log: NAME.npz with the frame rate, the published NAME.pt, or both."""

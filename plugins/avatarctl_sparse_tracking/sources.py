@@ -17,23 +17,27 @@ if TYPE_CHECKING:
 
 EMBEDDED = "open"
 BVH = (".bvh", ".bvh.gz")
-WANTED = "expected AMASS subset folders (CMU, BMLrub, ...), .npz archives, .bvh or .bvh.gz clips, or the word open"
+WANTED = (
+    "expected AMASS subset folders (CMU, BMLrub, ...), .npz archives, .bvh or .bvh.gz clips, or the word open"
+)
 BYTES_A_FRAME = {".npz": 2700, ".bvh": 1000, ".gz": 200}
 """Rough size of a source for each frame at 60 a second, to compare with the free disk space."""
 S3_NOTE = (
-    "S3 membership is approximate: the published lists name prepared files by number, and 58 % of the test sequences "
-    "were numbered in the order of the authors' disk"
+    "S3 membership is approximate: the published lists name prepared files by number, and 58 % of the test "
+    "sequences were numbered in the order of the authors' disk"
 )
 AMASS_LICENCE = "AMASS: registration, non-commercial research, no redistribution"
-OPEN_LICENCE = "CMU motion capture: free for all uses, no direct resale; four clips MIT (see LICENSE.md beside them)"
+OPEN_LICENCE = (
+    "CMU motion capture: free for all uses, no direct resale; four clips MIT (see LICENSE.md beside them)"
+)
 
 
 @dataclass(frozen=True)
 class Source:
     """One clip: `name` in the store and in the official layout, `source` its place below the raw folder.
 
-    `path` is the file, `is_embedded` says that `name` is one of the embedded clips, `listed` is what the official file
-    notes, `split` is empty where the protocol leaves the clip out.
+    `path` is the file, `is_embedded` says that `name` is one of the embedded clips, `listed` is what the
+    official file notes, `split` is empty where the protocol leaves the clip out.
     """
 
     name: str
@@ -64,7 +68,9 @@ class Found:
     @property
     def frames(self) -> int:
         """About how many frames the store will have."""
-        return sum(clip.path.stat().st_size // BYTES_A_FRAME.get(clip.path.suffix, 2700) for clip in self.clips)
+        return sum(
+            clip.path.stat().st_size // BYTES_A_FRAME.get(clip.path.suffix, 2700) for clip in self.clips
+        )
 
 
 def find(settings: PrepareAmass) -> Found:
@@ -83,7 +89,9 @@ def find(settings: PrepareAmass) -> Found:
     found = _amass(settings) if amass.has_subsets(raw) else _loose(settings)
     if not found.clips:
         details = "\n".join(found.notes)
-        raise DataError(f"{raw}: no clips found; {WANTED}" + (f"\n{details}" if details else ""), hint="check the folder")
+        raise DataError(
+            f"{raw}: no clips found; {WANTED}" + (f"\n{details}" if details else ""), hint="check the folder"
+        )
     return found
 
 
@@ -92,7 +100,9 @@ def _amass(settings: PrepareAmass) -> Found:
     wanted = amass.SUBSETS if "official" in settings.layout else amass.needed_subsets(protocol)
     survey = amass.survey(raw, lists, wanted)
     if survey.wrong_download and not survey.sequences:
-        raise DataError(f"{raw}: {survey.wrong_download[0]}: {amass.RIGHT_DOWNLOAD}", hint="https://amass.is.tue.mpg.de")
+        raise DataError(
+            f"{raw}: {survey.wrong_download[0]}: {amass.RIGHT_DOWNLOAD}", hint="https://amass.is.tue.mpg.de"
+        )
     clips_found = [
         Source(
             name=f"{one.subset}/{one.number}",
@@ -127,7 +137,9 @@ def _note_missing(found: Found, survey: amass.Survey, protocol: str, needed: set
         found.notes.append(f"{name}: {count} of the sequences listed in {subset}.txt are not there")
     if survey.wrong_download:
         first = survey.wrong_download[0]
-        found.notes.append(f"{len(survey.wrong_download)} files left out ({first}, ...): {amass.RIGHT_DOWNLOAD}")
+        found.notes.append(
+            f"{len(survey.wrong_download)} files left out ({first}, ...): {amass.RIGHT_DOWNLOAD}"
+        )
     if protocol == "S3":
         found.notes.append(S3_NOTE)
 
@@ -138,8 +150,8 @@ def _embedded(held_out: Path | None) -> Found:
     _check_names(test, set(clips()), held_out)
     found = [
         Source(
-            name=clip.name, subset=clip.action, split="test" if clip.name in test else "train", source=clip.path.name,
-            path=clip.path, listed=clip.path.name, rate="resample", is_embedded=True,
+            name=clip.name, subset=clip.action, split="test" if clip.name in test else "train",
+            source=clip.path.name, path=clip.path, listed=clip.path.name, rate="resample", is_embedded=True,
         )
         for clip in clips().values()
         if clip.name in test | train
@@ -171,7 +183,11 @@ def _loose(settings: PrepareAmass) -> Found:
         )
         for name, path in sources.items()
     ]
-    notes = [] if settings.held_out else ["no test list given: every tenth clip is for testing (--held-out FILE chooses)"]
+    notes = (
+        []
+        if settings.held_out
+        else ["no test list given: every tenth clip is for testing (--held-out FILE chooses)"]
+    )
     return Found("clips", str(raw), found, notes=notes)
 
 
@@ -183,7 +199,9 @@ def _plain_name(source: str) -> str:
 
 def _names(path: Path) -> list[str]:
     if not path.is_file():
-        raise DataError(f"{path}: list of test clips not found", hint="one name a line; or leave --held-out out")
+        raise DataError(
+            f"{path}: list of test clips not found", hint="one name a line; or leave --held-out out"
+        )
     lines = path.read_text(encoding="utf-8").splitlines()
     return [_plain_name(line.strip()) for line in lines if line.strip() and not line.startswith("#")]
 

@@ -1,0 +1,273 @@
+"""What `avatarctl inspect` says of any file or folder: its kind by content, then its own reader's word."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import struct
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from avatarctl.body import BodyModel
+from avatarctl.body import files as bodies
+from avatarctl.checkpoints import pickle_reader
+from avatarctl.checkpoints.arrays import npz_headers
+from avatarctl.checkpoints.describe import Description, describe_weights
+from avatarctl.checkpoints.official import SUFFIXES, is_safetensors
+from avatarctl.data import Store
+from avatarctl.data import store as stores
+from avatarctl.errors import DataError
+from avatarctl.files import check_input_file
+from avatarctl.motion import Motion, files
+from avatarctl.motion.headset import read_log
+from avatarctl.runs import manifest
+from avatarctl.runs.folder import MANIFEST, is_run, kind
+from avatarctl.runs.provenance import maker
+
+if TYPE_CHECKING:
+    from avatarctl.plugin.registry import Registry
+    from avatarctl.plugin.target import Target
+
+KNOWN = "run folder, store, weights, motion (npz, bvh, pkl), body model, headset log, glb"
+AGAIN = "copy or download the file again"
+POSES = (*files.POSES, "pose_body")
+"""Arrays of which one makes an archive or pickle a motion."""
+MOTIONS = (".npz", ".bvh", ".pkl")
+USERS = ("infer", "eval", "export")
+"""Verbs that read weights."""
+
+
+def describe(path: str | Path, registry: Registry) -> Description:
+    """What a file or folder is.
+
+    Raises:
+        DataError: It is broken, or nothing that is known.
+        CheckpointError: It holds weights, and is broken.
+    """
+    path = Path(path)
+    if path.is_dir():
+        return _folder(path, registry)
+    check_input_file(path, f"a file to inspect ({KNOWN})")
+    with path.open("rb") as file:
+        start = file.read(512)
+    if start.startswith(b"glTF"):
+        return _glb(path)
+    if start.startswith(b"PK") or path.suffix == ".npz":
+        return _archive(path, registry)
+    if start.startswith(b"\x89HDF"):
+        return _shard(path)
+    if (
+        start.startswith(b"\x1f\x8b")
+        or start.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"HIERARCHY")
+        or path.suffix == ".bvh"
+    ):
+        return _motion(path, "BVH motion")
+    if path.name == MANIFEST:
+        return _folder(path.parent, registry)
+    if start.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"FPS"):
+        return _headset(path)
+    if path.suffix in (".pkl", ".pickle"):
+        return _pickle(path, registry)
+    if is_safetensors(path) or path.suffix in SUFFIXES or start.startswith(b"\x80"):
+        return describe_weights(path, registry.weights())
+    raise DataError(f"{path}: is nothing that is known: expected a {KNOWN}", hint="check the path")
+
+
+def _folder(path: Path, registry: Registry) -> Description:
+    if is_run(path):
+        return _run(path)
+    if (path / stores.MANIFEST).is_file():
+        return _store(path)
+    if any(file.suffix in SUFFIXES for file in path.rglob("*")):
+        return describe_weights(path, registry.weights())
+    raise DataError(
+        f"{path}: is a folder; expected a run, a store, or weight files in it", hint="name a file inside it"
+    )
+
+
+def _run(path: Path) -> Description:
+    about = manifest.read(path)
+    facts: dict[str, Any] = {
+        "what": kind(**{name: about.what.get(name, "") for name in ("verb", "target", "stage")}),
+        "status": about.status,
+        "started": about.started,
+        "outputs": [str(item["path"]) for item in about.outputs],
+    }
+    return Description(path, "run", "run folder", facts)
+
+
+def _store(path: Path) -> Description:
+    store = Store(path)
+    facts: dict[str, Any] = {}
+    for name in store.splits:
+        split = store.split(name)
+        longest = max(split.lengths, default=0)  # reads the shards, so that their digests are looked at
+        facts[f"split {name}"] = f"{len(split)} clips, {split.frames:,} frames, longest clip {longest:,}"
+    facts |= {key: value for key, value in store.attributes.items() if not isinstance(value, dict | list)}
+    fields = {
+        name: f"{np.dtype(about['dtype'])} [frames, {about['width']}]" for name, about in store.fields.items()
+    }
+    return Description(path, "store", "prepared store", facts, fields)
+
+
+def _shard(path: Path) -> Description:
+    """An HDF5 file: a shard of the store in its folder, or another program's."""
+    if (path.parent / stores.MANIFEST).is_file():
+        inside = _store(path.parent)
+        return Description(
+            path, "store", f"shard of the prepared store {path.parent}", inside.facts, inside.arrays
+        )
+    import h5py
+
+    arrays: dict[str, str] = {}
+
+    def visit(name: str, item: Any) -> None:
+        if isinstance(item, h5py.Dataset):
+            arrays[name] = f"{item.dtype} {list(item.shape)}"
+
+    try:
+        with h5py.File(path, "r") as file:
+            file.visititems(visit)
+    except (OSError, RuntimeError, ValueError) as error:
+        raise DataError(f"{path}: not a readable HDF5 file: {error}", hint=AGAIN) from error
+    return Description(path, "arrays", "HDF5 file of another program", {}, arrays)
+
+
+def _archive(path: Path, registry: Registry) -> Description:
+    if path.suffix != ".npz" and zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as archive:
+            if not any(name.endswith(".npy") for name in archive.namelist()):
+                return describe_weights(path, registry.weights())
+    headers = npz_headers(path)
+    arrays = {name: f"{dtype} {list(shape)}" for name, (shape, dtype) in headers.items()}
+    if "v_template" in headers:
+        return _body(path, arrays)
+    if any(name in headers for name in POSES):
+        return _motion(path, "motion archive", arrays)
+    if "eigvec" in headers:
+        return Description(path, "body", "DMPL soft tissue", {}, arrays)
+    return Description(path, "arrays", "archive of arrays", {"holds": f"{len(arrays)} arrays"}, arrays)
+
+
+def _pickle(path: Path, registry: Registry) -> Description:
+    content = pickle_reader.load_pickle(path)
+    if content == pickle_reader.LEGACY_MAGIC:
+        return describe_weights(path, registry.weights())
+    entries = {str(name): value for name, value in content.items()} if isinstance(content, dict) else {}
+    arrays = {name: _entry(value) for name, value in entries.items()}
+    if "v_template" in entries:
+        return _body(path, arrays)
+    if any(name in entries for name in POSES):
+        return _motion(path, "animation pickle", arrays)
+    return Description(path, "arrays", "pickle", {"holds": f"a {type(content).__name__}"}, arrays)
+
+
+def _entry(value: Any) -> str:
+    if hasattr(value, "toarray"):
+        value = value.toarray()
+    value = getattr(value, "array", value)
+    return f"{value.dtype} {list(value.shape)}" if isinstance(value, np.ndarray) else type(value).__name__
+
+
+def _body(path: Path, arrays: dict[str, str]) -> Description:
+    model: BodyModel = bodies.read(path)
+    facts = {
+        "family": model.family,
+        "gender": model.gender,
+        "joints": len(model.parents),
+        "vertices": len(model.template),
+        "faces": len(model.faces),
+    }
+    return Description(path, "body", "body model", facts, arrays)
+
+
+def _motion(path: Path, what: str, arrays: dict[str, str] | None = None) -> Description:
+    motion = Motion.read(path)
+    facts = {
+        "skeleton": motion.skeleton,
+        "frames": len(motion),
+        "fps": round(motion.fps, 3),
+        "seconds": round(motion.seconds, 2),
+        "joints": motion.poses.shape[1],
+        "gender": motion.gender,
+        "up": motion.up,
+    }
+    return Description(path, "motion", what, facts, arrays or {})
+
+
+def _headset(path: Path) -> Description:
+    log = read_log(path)
+    seconds = float(log.times[-1] - log.times[0])
+    facts = {
+        "frames": len(log),
+        "seconds": round(seconds, 2),
+        "fps": f"{float(log.fps.min()):.1f} to {float(log.fps.max()):.1f}, as logged",
+    }
+    return Description(path, "headset", "headset log: head and two controllers", facts)
+
+
+def _glb(path: Path) -> Description:
+    """A binary glTF file, from its header and JSON chunk."""
+    content = path.read_bytes()
+    try:
+        _, version, length, size, word = struct.unpack_from("<4sIII4s", content)
+        if version != 2 or length != len(content) or word != b"JSON":
+            raise ValueError(f"version {version}, {len(content)} of {length} bytes")
+        scene = json.loads(content[20 : 20 + size])
+        counts = {
+            name: len(scene.get(name, [])) for name in ("meshes", "nodes", "skins", "animations", "materials")
+        }
+    except (struct.error, ValueError, TypeError, AttributeError) as error:
+        raise DataError(f"{path}: not a whole glb file: {error}", hint=AGAIN) from error
+    facts: dict[str, Any] = {name: count for name, count in counts.items() if count}
+    joints = [len(skin.get("joints", [])) for skin in scene.get("skins", [])]
+    return Description(
+        path,
+        "mesh",
+        "binary glTF" + (", skinned and animated" if facts.get("animations") and joints else ""),
+        facts | ({"joints": joints[0]} if joints else {}),
+    )
+
+
+def readers(found: Description, registry: Registry) -> list[str]:
+    """The commands that take what was found.
+
+    Weights: those of the plugin whose reader knows the layout, or of the run that made the file. Anything
+    else: the targets that have an example with such a file.
+    """
+    if found.kind == "weights":
+        return _weights_readers(found, registry)
+    if found.kind == "body":
+        return ["avatarctl assets add"]
+    if found.kind == "run":
+        return ["avatarctl runs show", *_with_example(registry, lambda word: word.startswith("runs/"))]
+    if found.kind == "store":
+        return _with_example(registry, lambda word: word == "--store")
+    suffixes = {"headset": (".txt",), "motion": MOTIONS}.get(found.kind)
+    return _with_example(registry, lambda word: word.endswith(suffixes)) if suffixes else []
+
+
+def _weights_readers(found: Description, registry: Registry) -> list[str]:
+    name = found.reader or str(found.facts.get("kind", ""))
+    reader = next((item for item in registry.weights() if item.name == name), None)
+    targets: list[Target] = []
+    if reader is not None:
+        package = reader.read.partition(".")[0]
+        owners = [item for item in registry.plugins if item.ref.partition(".")[0] == package]
+        targets = [target for plugin in owners for target in plugin.targets]
+    elif made := maker(found.path.resolve()):
+        name = manifest.read(Path(made["run"])).what.get("target", "")
+        targets = [target for _, target in registry.targets() if target.name == name]
+    return [f"avatarctl {target.verb} {target.name}" for target in targets if target.verb in USERS]
+
+
+def _with_example(registry: Registry, is_meant: Callable[[str], bool]) -> list[str]:
+    return [
+        f"avatarctl {target.verb} {target.name}"
+        for _, target in registry.targets()
+        if any(is_meant(word) for example in target.examples for word in shlex.split(example))
+    ]

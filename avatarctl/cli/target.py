@@ -1,0 +1,303 @@
+"""One target: settings class -> options -> resolved settings -> run -> run function."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from avatarctl.cli.pages import Crash
+from avatarctl.errors import AvatarError, DependencyError, DeviceError, UsageError
+from avatarctl.plugin.registry import Plugin, Registry, did_you_mean
+from avatarctl.plugin.target import Stage, Target
+
+if TYPE_CHECKING:
+    from avatarctl.cli.options import RunOptions
+    from avatarctl.config import StageSettings
+    from avatarctl.config.layers import Resolved
+
+HELP = ("--help", "-h")
+
+
+@dataclass(frozen=True)
+class Command:
+    """What is to be run: a target, or one of its stages."""
+
+    plugin: Plugin
+    target: Target
+    stage: Stage | None = None
+
+    @property
+    def step(self) -> Target | Stage:
+        """The one that names code."""
+        return self.stage or self.target
+
+    @property
+    def stage_name(self) -> str:
+        """The stage's name; empty without stages."""
+        return self.stage.name if self.stage else ""
+
+    @property
+    def words(self) -> str:
+        """Verb, target and stage, as they are typed."""
+        stage = [f"--stage {self.stage.name}"] if self.stage and len(self.target.stages) > 1 else []
+        return " ".join([self.target.verb, self.target.name, *stage])
+
+    def settings(self) -> type[StageSettings]:
+        """The settings class.
+
+        Raises:
+            PluginError: It cannot be imported, or is none.
+        """
+        from avatarctl.config import StageSettings
+
+        found = self.plugin.resolve(self.step.settings)
+        if not (isinstance(found, type) and issubclass(found, StageSettings)):
+            raise self.plugin.error(
+                self.step.settings, "is no class of settings (avatarctl.config.StageSettings)"
+            )
+        return found
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A command line that is ready to run."""
+
+    options: RunOptions
+    resolved: Resolved
+    function: Any
+    """The run function; None for --dry-run."""
+
+
+def run(plugin: Plugin, target: Target, rest: list[str], argv: Sequence[str], registry: Registry) -> int:
+    """Show the page of a target, or resolve its settings and run it.
+
+    Args:
+        rest: The words after the target.
+        argv: All words, for the manifest.
+    """
+    before = _before_dashes(rest)
+    if any(word in HELP for word in before):
+        from avatarctl.cli import target_page
+
+        stage, _ = take_stage(target, rest, is_needed=False)
+        target_page.show(Command(plugin, target, stage), registry)
+        return 0
+    try:
+        command, asked = prepare(plugin, target, rest, registry)
+    except AvatarError:
+        if "--json" in before:
+            _say(json.dumps({"run": None, "status": "failed", "outputs": [], "metrics": {}}, indent=2))
+        raise
+    if asked.options.dry_run:
+        _say(_as_json(asked.resolved) if asked.options.json else as_yaml(asked.resolved))
+    else:
+        _execute(command, asked, argv, registry)
+    return 0
+
+
+def prepare(plugin: Plugin, target: Target, rest: Sequence[str], registry: Registry) -> tuple[Command, Asked]:
+    """Everything before the run folder is made: stage, options, settings, extras, the run function.
+
+    Raises:
+        AvatarError: Something of it is not as it should be.
+    """
+    from avatarctl import terminal
+    from avatarctl.cli.options import parse
+    from avatarctl.config import user
+
+    stage, rest = take_stage(target, rest)
+    command = Command(plugin, target, stage)
+    cls = command.settings()
+    fields, options = parse(cls, rest, command.words)
+    terminal.setup(quiet=options.quiet or not terminal.is_first_process(), verbose=options.verbose)
+    user.apply()
+    resolved = resolve(command, cls, registry, fields, options)
+    if options.dry_run:
+        return command, Asked(options, resolved, None)
+    check_needs(command)
+    return command, Asked(options, resolved, plugin.resolve(command.step.run))
+
+
+def resolve(
+    command: Command,
+    cls: type[StageSettings],
+    registry: Registry,
+    fields: Mapping[str, Any] | None = None,
+    options: RunOptions | None = None,
+) -> Resolved:
+    """The settings of a target or stage from all layers, with the origin of each leaf.
+
+    Args:
+        fields: Fields given on the command line.
+        options: The run options; of them -c, --set and --resume say settings.
+    """
+    from avatarctl.config import layers, presets
+
+    target, resumed = command.target, None
+    if options is not None and options.resume is not None:
+        from avatarctl.runs import resume_point
+
+        resumed = resume_point(options.resume, target.verb, target.name, command.stage_name).settings
+    names = options.config if options is not None else ()
+    folders = registry.presets() if names else []
+    given = layers.Given(
+        verb=target.verb,
+        target=target.name,
+        stage=command.stage_name,
+        stages=tuple(stage.name for stage in target.stages),
+        presets=[presets.find(name, command.plugin.name, folders) for name in names],
+        sets=options.sets if options is not None else (),
+        options=fields or {},
+        resumed=resumed,
+    )
+    return layers.resolve(cls, given)
+
+
+def _say(text: str) -> None:
+    from avatarctl import terminal
+
+    terminal.out().out(text.rstrip("\n"), highlight=False)
+
+
+def _as_json(resolved: Resolved) -> str:
+    from avatarctl.config.layers import as_plain, nested
+
+    return json.dumps({"settings": as_plain(nested(resolved.settings)), "origin": resolved.origin}, indent=2)
+
+
+def as_yaml(resolved: Resolved) -> str:
+    """The settings as a file that `-c` takes; what is no default has its layer as a comment."""
+    import yaml
+
+    from avatarctl.config.layers import DEFAULT, as_plain, leaves
+
+    lines: list[str] = []
+    groups: tuple[str, ...] = ()
+    for name, value in leaves(resolved.settings).items():
+        *above, key = name.split(".")
+        for depth, group in enumerate(above):
+            if groups[: depth + 1] != tuple(above[: depth + 1]):
+                lines.append(f"{'  ' * depth}{group}:")
+        groups = tuple(above)
+        text = yaml.safe_dump(as_plain(value), default_flow_style=True, allow_unicode=True, width=10_000)
+        layer = resolved.origin[name]
+        comment = f"  # {layer}" if layer != DEFAULT else ""
+        lines.append(f"{'  ' * len(above)}{key}: {text.removesuffix('...' + chr(10)).strip()}{comment}")
+    return "\n".join(lines)
+
+
+def check_needs(command: Command) -> None:
+    """Stop when an extra that a target needs is not installed.
+
+    Raises:
+        DependencyError: With the command that installs it.
+    """
+    source = command.plugin.source
+    for extra in command.step.needs:
+        wanted = re.compile(rf"""extra\s*==\s*['"]{re.escape(extra)}['"]""")
+        lines = [line for line in (source.requires or [] if source else []) if wanted.search(line)]
+        missing = [name for line in lines if not _is_installed(name := re.split(r"[\s\[<>=!~;(]", line)[0])]
+        if missing:
+            raise DependencyError(
+                f"{command.words} needs {', '.join(missing)}, which is not installed",
+                hint=f'pip install "{command.plugin.distribution}[{extra}]"',
+            )
+
+
+def _is_installed(name: str) -> bool:
+    try:
+        metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return False
+    return True
+
+
+def _before_dashes(words: Sequence[str]) -> list[str]:
+    return list(words[: words.index("--")] if "--" in words else words)
+
+
+def take_stage(
+    target: Target, words: Sequence[str], *, is_needed: bool = True
+) -> tuple[Stage | None, list[str]]:
+    """The stage that `--stage NAME` among the words means, and the other words.
+
+    Raises:
+        UsageError: The target has no such stage, or several and none is named.
+    """
+    rest, name = list(words), None
+    for index, word in enumerate(_before_dashes(words)):
+        if word == "--stage" or word.startswith("--stage="):
+            sign, name = word.partition("=")[1:]
+            length = 1 if sign else 2
+            name = name if sign else (rest[index + 1] if len(rest) > index + 1 else "")
+            del rest[index : index + length]
+            break
+    names = [stage.name for stage in target.stages]
+    listed = "\n".join(f"{stage.name:10}  {stage.summary}" for stage in target.stages)
+    where = f"avatarctl {target.verb} {target.name}"
+    if name is None:
+        if len(names) > 1 and is_needed:
+            raise UsageError(
+                f"{target.name} has these stages, in this order\n{listed}", f"{where} --stage {names[0]}"
+            )
+        return (target.stages[0] if len(names) == 1 else None), rest
+    if not names:
+        raise UsageError(f"{target.verb} {target.name} has no stages", hint=f"{where} --help")
+    if name not in names:
+        near = did_you_mean(name, names)
+        raise UsageError(f"--stage {name}: no such stage{near}\n{listed}", hint=f"{where} --stage {names[0]}")
+    return target.stages[names.index(name)], rest
+
+
+def _execute(command: Command, asked: Asked, argv: Sequence[str], registry: Registry) -> None:
+    """Open the run and call the run function; what it raises that is no `AvatarError` is the plugin's bug."""
+    from avatarctl.runs import open_run
+    from avatarctl.runs.folder import LOG
+
+    plugin, options = command.plugin, asked.options
+    folder = Path()
+    try:
+        with open_run(
+            verb=command.target.verb,
+            target=command.target.name,
+            stage=command.stage_name,
+            settings=asked.resolved.settings,
+            origin=asked.resolved.origin,
+            plugin=(plugin.name, plugin.distribution, plugin.version),
+            argv=["avatarctl", *argv],
+            out=options.out,
+            resume=options.resume,
+            device=options.device or os.environ.get("AVATARCTL_DEVICE"),
+            precision=options.precision,
+            seed=options.seed,
+            json=options.json,
+            quiet=options.quiet,
+            verbose=options.verbose,
+            registry=registry,
+        ) as run:
+            folder = run.folder
+            asked.function(asked.resolved.settings, run)
+    except AvatarError:
+        raise
+    except Exception as error:
+        if "OutOfMemory" in type(error).__name__ or isinstance(error, MemoryError):
+            raise DeviceError(f"out of memory: {error}", hint=_smaller(asked.resolved)) from error
+        if folder == Path():
+            raise
+        raise Crash(plugin.about, plugin.issues, str(folder / LOG)) from error
+
+
+def _smaller(resolved: Resolved) -> str:
+    """What to lower when memory runs out."""
+    sizes = [
+        name
+        for name in resolved.origin
+        if name.rpartition(".")[2] in ("batch_size", "size", "samples", "workers")
+    ]
+    return f"lower {', '.join(sizes)}, or take another --device" if sizes else "take another --device"

@@ -1,0 +1,164 @@
+"""Presets: files of differences from the defaults, found by name in checkout, wheel or a plugin.
+
+A preset is a YAML mapping of settings. A top-level key that is the name of a stage holds settings of that
+stage alone; the others hold for every stage. Its first comment lines: the command that uses it, what it is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+import avatarctl
+from avatarctl.errors import DataError, SettingsError, UsageError
+
+SUFFIXES = (".yaml", ".yml")
+Folders = Sequence[tuple[str, Path]]
+"""Folders of presets that plugins bring, with the plugin's name (`Registry.presets()`)."""
+
+
+@dataclass(frozen=True)
+class Preset:
+    """One file of differences."""
+
+    owner: str
+    """The plugin it belongs to; empty for a file named by its path."""
+    name: str
+    path: Path
+
+    @property
+    def summary(self) -> str:
+        """What it is, from its first comment lines."""
+        return " ".join(line for line in _comments(self.path) if not _is_command(line))
+
+    @property
+    def command(self) -> str:
+        """The command that uses it, from its first comment lines."""
+        return next((line for line in _comments(self.path) if _is_command(line)), "")
+
+
+def own_folder() -> Path:
+    """The presets of the first-party plugins: in the wheel, else beside the package in a checkout."""
+    package = Path(avatarctl.__file__).resolve().parent
+    inside = package / "_configs"
+    return inside if inside.is_dir() else package.parent / "configs"
+
+
+def listing(folders: Folders = ()) -> list[Preset]:
+    """Every preset that can be named, by owner and name."""
+    own = own_folder()
+    every = [(entry.name, entry) for entry in sorted(own.iterdir()) if entry.is_dir()] if own.is_dir() else []
+    found: dict[tuple[str, str], Preset] = {}
+    for owner, folder in [*every, *folders]:
+        for path in sorted(folder.rglob("*")) if folder.is_dir() else []:
+            if path.suffix in SUFFIXES:
+                name = path.relative_to(folder).with_suffix("").as_posix()
+                found.setdefault((owner, name), Preset(owner, name, path))
+    return sorted(found.values(), key=lambda preset: (preset.owner, preset.name))
+
+
+def find(words: str, owner: str, folders: Folders = ()) -> Preset:
+    """The preset or file that `-c WORDS` means.
+
+    Args:
+        words: NAME, OWNER/NAME, or the path of a YAML file.
+        owner: The target's plugin, whose presets come first.
+
+    Raises:
+        UsageError: There is none, or several; the nearest names are said.
+    """
+    path = Path(words).expanduser()
+    if path.is_file():
+        return Preset("", words, path)
+    every = listing(folders)
+    mine = [preset for preset in every if preset.owner == owner and preset.name == words]
+    found = mine or [preset for preset in every if words in (preset.name, f"{preset.owner}/{preset.name}")]
+    if len(found) == 1:
+        return found[0]
+    full = [f"{preset.owner}/{preset.name}" for preset in (found or every)]
+    if found:
+        raise UsageError(f"-c {words}: several presets have this name", hint=f"say one of {', '.join(full)}")
+    if path.suffix in SUFFIXES:
+        raise UsageError(f"-c {words}: no such file", hint="avatarctl config list shows the presets")
+    names = [*full, *(preset.name for preset in every)]
+    near = get_close_matches(words, names, n=1, cutoff=0.5)
+    remedy = f", did you mean {near[0]}?" if near else ""
+    raise UsageError(
+        f"-c {words}: no preset or file of this name{remedy}", hint="avatarctl config list shows the presets"
+    )
+
+
+class _Loader(yaml.SafeLoader):
+    """The safe loader with YAML 1.2's words: `no` and `off` are text, 1e-4 is a number, dates are text."""
+
+
+_Loader.yaml_implicit_resolvers = {
+    first: [
+        (tag, pattern)
+        for tag, pattern in known
+        if tag.rpartition(":")[2] not in ("bool", "float", "timestamp")
+    ]
+    for first, known in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+
+
+def _add_words() -> None:
+    import re
+
+    true_false = re.compile(r"^(?:true|True|TRUE|false|False|FALSE)$")
+    number = re.compile(
+        r"^[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?$|^[-+]?\.(?:inf|Inf|INF)$|^\.(?:nan|NaN|NAN)$"
+    )
+    _Loader.add_implicit_resolver("tag:yaml.org,2002:bool", true_false, list("tTfF"))
+    # After the integers, which the pattern of numbers takes too.
+    _Loader.add_implicit_resolver("tag:yaml.org,2002:float", number, list("-+.0123456789"))
+
+
+_add_words()
+
+
+def read(path: Path) -> dict[str, Any]:
+    """The settings in a preset file.
+
+    Raises:
+        DataError: It cannot be read, or is no YAML.
+        SettingsError: It holds no mapping.
+    """
+    try:
+        content = yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader)
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"{path}: cannot be read: {error}", hint="check the path") from error
+    except (yaml.YAMLError, RecursionError, ValueError) as error:
+        where = getattr(error, "problem_mark", None)
+        line = f"line {where.line + 1}: " if where is not None else ""
+        raise DataError(
+            f"{path}: {line}{getattr(error, 'problem', None) or error}", hint="repair the file"
+        ) from error
+    if content is None:
+        return {}
+    if not isinstance(content, dict):
+        raise SettingsError(f"{path}: found {type(content).__name__}, expected settings as KEY: VALUE")
+    return {str(key): value for key, value in content.items()}
+
+
+def _is_command(line: str) -> bool:
+    return "avatarctl " in line and " -c " in line
+
+
+def _comments(path: Path) -> list[str]:
+    """The comment lines that a file opens with, without their mark."""
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError):
+        return []
+    found = []
+    for line in lines:
+        if not line.startswith("#"):
+            break
+        found.append(line.lstrip("# ").rstrip())
+    return found

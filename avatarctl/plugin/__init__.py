@@ -1,0 +1,1 @@
+"""Discovery of plugins, first-party and third-party alike."""

@@ -1,0 +1,135 @@
+"""What a plugin declares, as plain data: names of code, no code."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+VERBS = {
+    "prepare": "raw data to what trainings and evaluations read",
+    "train": "a network, stage by stage",
+    "infer": "results from new inputs",
+    "eval": "scores beside the published ones",
+    "export": "results in other formats",
+    "demo": "the whole job on embedded open data",
+}
+"""The verbs with their one-line summaries, in the order of the listing page."""
+
+_NAME = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
+_REF = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*")
+
+
+def check_name(name: str, what: str) -> None:
+    """Refuse a name that is no lower-case word with hyphens."""
+    if not _NAME.fullmatch(name):
+        raise ValueError(f"{what} '{name}': expected lower-case words joined by hyphens")
+
+
+def check_ref(ref: str, what: str, *, is_required: bool = True) -> None:
+    """Refuse what is no "package.module:name"."""
+    if (ref or is_required) and not _REF.fullmatch(ref):
+        raise ValueError(f"{what}: found {ref!r}, expected 'package.module:name'")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stage:
+    """One step of a chain of trainings: a network or a step with settings of its own."""
+
+    name: str
+    summary: str
+    run: str
+    """Ref of `run(settings, run) -> None`."""
+    settings: str
+    """Ref of a `StageSettings` class."""
+    needs: tuple[str, ...] = ()
+    """Extras of the plugin's distribution."""
+
+    def __post_init__(self) -> None:
+        check_name(self.name, "stage")
+        check_ref(self.run, f"stage '{self.name}': run")
+        check_ref(self.settings, f"stage '{self.name}': settings")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Target:
+    """Something a verb can be used with: `avatarctl VERB NAME`."""
+
+    verb: str
+    name: str
+    summary: str
+    run: str = ""
+    """Ref of `run(settings, run) -> None`; left out where there are stages."""
+    settings: str = ""
+    """Ref of a `StageSettings` class; left out where there are stages."""
+    stages: tuple[Stage, ...] = ()
+    """In the order in which they are run."""
+    aliases: tuple[str, ...] = ()
+    examples: tuple[str, ...] = ()
+    """Whole commands that can be pasted."""
+    needs: tuple[str, ...] = ()
+    """Extras of the plugin's distribution, checked before a run starts."""
+    preset_hint: str = ""
+    """Which preset to begin with, in a few words."""
+
+    def __post_init__(self) -> None:
+        where = f"target '{self.verb} {self.name}'"
+        if self.verb not in VERBS:
+            raise ValueError(f"{where}: no such verb; one of {', '.join(VERBS)}")
+        for name in (self.name, *self.aliases):
+            check_name(name, "target")
+        if len({stage.name for stage in self.stages}) != len(self.stages):
+            raise ValueError(f"{where}: two stages have one name")
+        check_ref(self.run, f"{where}: run", is_required=not self.stages)
+        check_ref(self.settings, f"{where}: settings", is_required=not self.stages)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Asset:
+    """A licensed file that users fetch themselves."""
+
+    name: str
+    summary: str
+    patterns: tuple[str, ...]
+    """Globs in each published layout."""
+    register_at: str
+    licence: str
+    variable: str = ""
+    """Environment variable that names its folder."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Weights:
+    """A published layout of trained weights, or embedded weights that are found by their name."""
+
+    name: str
+    summary: str
+    sniff: str = ""
+    """Ref of `header -> bool`."""
+    read: str = ""
+    """Ref of `path -> dict of tensors and config`."""
+    write: str = ""
+    """Ref of the writer of the published layout."""
+    path: str = ""
+    """File of embedded weights."""
+
+    def __post_init__(self) -> None:
+        for field in ("sniff", "read", "write"):
+            check_ref(getattr(self, field), f"weights '{self.name}': {field}", is_required=False)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Format:
+    """A file format that results are written in."""
+
+    kind: str
+    """motion, mesh, video, ..."""
+    name: str
+    suffixes: tuple[str, ...]
+    write: str
+    """Ref of the writer."""
+    read: str = ""
+    """Ref of the reader."""
+
+    def __post_init__(self) -> None:
+        check_ref(self.write, f"format '{self.name}': write")
+        check_ref(self.read, f"format '{self.name}': read", is_required=False)

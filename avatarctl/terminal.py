@@ -1,0 +1,127 @@
+"""The two consoles, the log lines on stderr, and progress with and without a terminal."""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from collections.abc import Iterable, Iterator, Sized
+from typing import TypeVar
+
+from rich.console import Console
+
+Item = TypeVar("Item")
+LINE_SECONDS = 10.0
+"""Time between two progress lines where there is no terminal."""
+
+log = logging.getLogger(__name__)
+_consoles: dict[str, Console] = {}
+_levels = {"console": logging.INFO}
+
+
+def out() -> Console:
+    """Results: stdout."""
+    return _console("out")
+
+
+def err() -> Console:
+    """Everything else: stderr."""
+    return _console("err")
+
+
+def _console(name: str) -> Console:
+    if name not in _consoles:
+        _consoles[name] = Console(stderr=name == "err", highlight=False, soft_wrap=False)
+    return _consoles[name]
+
+
+class ConsoleLog(logging.Handler):
+    """Log records as lines on stderr; other packages are heard from warnings on."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Print one record; details of an exception belong to log.txt, or to -v."""
+        if record.levelno < _levels["console"]:
+            return
+        if record.levelno < logging.WARNING and not record.name.startswith("avatarctl"):
+            return
+        try:
+            message = record.getMessage()
+            if record.exc_info and record.exc_info[0] and _levels["console"] <= logging.DEBUG:
+                message = f"{message}\n{logging.Formatter().formatException(record.exc_info)}"
+            style = {logging.DEBUG: "dim", logging.WARNING: "yellow"}.get(record.levelno, "")
+            if record.levelno >= logging.ERROR:
+                style = "red"
+            err().print(message, style=style or None, markup=False, highlight=False, soft_wrap=True)
+        except Exception:
+            self.handleError(record)
+
+
+_handler = ConsoleLog()
+
+
+def setup(quiet: bool = False, verbose: int = 0) -> None:
+    """New consoles for the present stdout and stderr, and the log lines that the user wants to see.
+
+    Args:
+        quiet: Warnings only.
+        verbose: From 1 on, debug lines too.
+    """
+    _consoles.clear()
+    _levels["console"] = logging.WARNING if quiet else logging.DEBUG if verbose else logging.INFO
+    root = logging.getLogger()
+    if _handler not in root.handlers:
+        root.addHandler(_handler)
+    logging.getLogger("avatarctl").setLevel(min(_levels["console"], logging.INFO))
+
+
+def progress(iterable: Iterable[Item], what: str, total: int | None = None) -> Iterator[Item]:
+    """The items, with a bar on a terminal and a line every ten seconds elsewhere.
+
+    Args:
+        what: The work, for the bar's label.
+        total: Number of items; left out: the length of `iterable`, where it has one.
+    """
+    if total is None and isinstance(iterable, Sized):
+        total = len(iterable)
+    if _levels["console"] > logging.INFO:
+        yield from iterable
+    elif err().is_terminal:
+        yield from _bar(iterable, what, total)
+    else:
+        yield from _lines(iterable, what, total)
+
+
+def _bar(iterable: Iterable[Item], what: str, total: int | None) -> Iterator[Item]:
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=err(), transient=True) as bar:
+        yield from bar.track(iterable, total=total, description=what)
+
+
+def _lines(iterable: Iterable[Item], what: str, total: int | None) -> Iterator[Item]:
+    begun = line = time.monotonic()
+    for count, item in enumerate(iterable, 1):
+        yield item
+        now = time.monotonic()
+        if now - line >= LINE_SECONDS:
+            line = now
+            rate = count / (now - begun)
+            left = f"/{total}" if total else ""
+            eta = f"  eta {_duration((total - count) / rate)}" if total else ""
+            log.info("%s %d%s  %.3g it/s%s", what, count, left, rate, eta)
+
+
+def _duration(seconds: float) -> str:
+    minutes, rest = divmod(int(seconds), 60)
+    return f"{minutes // 60}h{minutes % 60:02d}m" if minutes >= 60 else f"{minutes}m{rest:02d}s"
+
+
+def is_first_process() -> bool:
+    """Whether this is the process that talks to the user: rank 0 under torchrun, or the only one."""
+    return os.environ.get("RANK", "0") in ("", "0")
+
+
+def is_verbose() -> bool:
+    """Whether debug lines and tracebacks are wanted on the console."""
+    return _levels["console"] <= logging.DEBUG

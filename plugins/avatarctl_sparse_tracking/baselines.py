@@ -1,0 +1,87 @@
+"""Estimates that know only where the head is and which way it faces: the floor that the networks must beat.
+
+Both keep one pose of the body, turn it about the vertical with the head, and are placed by the head.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from avatarctl.body.tables import NUM_BODY
+from avatarctl.data.store import Store
+from avatarctl.geometry.rotations import matrix_about, matrix_from_sixd, sixd_from_matrix
+
+CHUNK = 65536
+"""Frames averaged at once."""
+
+
+@dataclass(frozen=True)
+class KeptPose:
+    """A pose of the body that faces +x: local rotations [22, 3, 3]; `source` says whose it is."""
+
+    local: Tensor
+    source: str
+
+    def follow(self, head: Tensor) -> Tensor:
+        """Local 6D rotations [N, 132] of the pose turned with the head's world rotations [N, 3, 3]."""
+        local = self.local.expand(len(head), -1, -1, -1).clone()
+        local[:, 0] = heading(head) @ self.local[0]
+        return sixd_from_matrix(local).flatten(1)
+
+
+def heading(head: Tensor) -> Tensor:
+    """Rotations about the vertical (z) that turn +x to where the heads' faces point [..., 3, 3]."""
+    look, crown = head[..., 2], head[..., 1]
+    # Looking down, the crown points ahead; looking up, it points back.
+    ahead = look[..., :2] - look[..., 2:] * crown[..., :2]
+    return matrix_about("Z", torch.atan2(ahead[..., 1], ahead[..., 0]))
+
+
+def last_known(sixd: Tensor, head: Tensor) -> KeptPose:
+    """The true pose of a sequence's first frame: local 6D [N, 132], the head's world rotations [N, 3, 3]."""
+    local = matrix_from_sixd(sixd[0].reshape(NUM_BODY, 6))
+    local[0] = heading(head[0]).mT @ local[0]
+    return KeptPose(local, "the true pose of the first frame")
+
+
+def mean_of(sixd: Tensor, head: Tensor, source: str) -> KeptPose:
+    """The mean of poses that face the same way: local 6D [M, 132], the heads' world rotations [M, 3, 3]."""
+    total = _turned(sixd, head).mean(0)
+    return KeptPose(matrix_from_sixd(total), source)
+
+
+def mean_pose(store: Store) -> KeptPose:
+    """The mean pose of a store's train split; the T-pose where it has no such clips."""
+    if "train" not in store.splits or not store.split("train").frames:
+        return t_pose()
+    split = store.split("train")
+    sixd, sparse = split.field("sixd"), split.field("sparse")
+    total = torch.zeros(NUM_BODY, 6, dtype=torch.float64)
+    for start in range(0, len(sixd), CHUNK):
+        part = slice(start, start + CHUNK)
+        total += _turned(torch.tensor(sixd[part]), head_of(torch.tensor(sparse[part]))).double().sum(0)
+    return KeptPose(matrix_from_sixd(total.float()), f"the mean of {len(sixd)} training frames")
+
+
+def t_pose() -> KeptPose:
+    """The rest pose, upright."""
+    local = torch.eye(3).repeat(NUM_BODY, 1, 1)
+    local[0] = torch.tensor(
+        [[0.0, 0.0, 1.0], [1.0, 0.0, 0.0], [0.0, 1.0, 0.0]]
+    )  # y up, facing z: to z up, facing x
+    return KeptPose(local, "the T-pose (the store has no training clips)")
+
+
+def head_of(sparse: Tensor) -> Tensor:
+    """World rotations of the head [N, 3, 3] from tracker features [N, 54]."""
+    return matrix_from_sixd(sparse[:, :6].float())
+
+
+def _turned(sixd: Tensor, head: Tensor) -> Tensor:
+    """Local 6D rotations [M, 22, 6] with the bodies turned until their heads face +x."""
+    angles = sixd.reshape(-1, NUM_BODY, 6)
+    root = heading(head).mT @ matrix_from_sixd(angles[:, 0])
+    return torch.cat([sixd_from_matrix(root).unsqueeze(1), angles[:, 1:]], dim=1)

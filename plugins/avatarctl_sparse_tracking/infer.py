@@ -1,0 +1,93 @@
+"""The infer target: what three trackers saw, to the motion of the whole body."""
+
+from __future__ import annotations
+
+import time
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from torch import Tensor
+
+from avatarctl.body import BodyModel
+from avatarctl.errors import DataError
+from avatarctl.files import check_input_file
+from avatarctl.motion import Motion
+from avatarctl.motion.tracking import FPS, Tracking
+from avatarctl_sparse_tracking import features, pipeline
+
+if TYPE_CHECKING:
+    from avatarctl.runs import Run
+    from avatarctl_sparse_tracking.settings import Infer
+
+WANTED = "a headset log, prepared features, or a motion"
+
+
+@dataclass(frozen=True)
+class Recording:
+    """Tracker features `sparse` [N, 54] at a frame rate; `kind` says what the file was."""
+
+    sparse: Tensor
+    fps: float
+    kind: str
+
+
+def run(settings: Infer, run: Run) -> None:
+    """Estimate the motion of one recording."""
+    body = run.bodies.load("smplh", "male", settings.body_models)
+    recording = read(settings.recording, settings, body)
+    run.input(settings.recording, "recording")
+    run.log.info("%s: %s, %d frames", settings.recording, recording.kind, len(recording.sparse))
+    model = pipeline.load(run.weights(settings.weights), device=run.device, body=body)
+    noise = run.noise("sampling") if settings.noise == "seeded" else None
+    began = time.perf_counter()
+    sparse = recording.sparse.float()
+    sixd = model.sixd(sparse, noise, refine=settings.refine, batch_size=settings.batch_size)
+    # parity: the networks take every rate for 60; the motion keeps its own, so that it plays at its speed.
+    motion = model.place(sixd, sparse[:, features.HEAD_PLACE]).replace(fps=recording.fps)
+    took = time.perf_counter() - began
+    run.save("motion.npz", motion)
+    if settings.video:
+        run.save("video.mp4", run.render.motion(motion, body))
+    run.report(
+        input=recording.kind,
+        frames=len(motion),
+        seconds=round(motion.seconds, 3),
+        ms_per_frame=round(1000 * took / len(motion), 3),
+    )
+
+
+def read(path: Path, settings: Infer, body: BodyModel) -> Recording:
+    """The tracker features in a file, whose kind is found by its content.
+
+    Raises:
+        DataError: It is none of the kinds, broken, or too short.
+    """
+    path = check_input_file(path, WANTED)
+    if _is_log(path):
+        tracking = Tracking.read(path, rate=settings.rate, skip_first=settings.skip_first)
+        return Recording(tracking.features(), tracking.fps, "headset log")
+    if _holds_features(path):
+        return Recording(*features.read_recording(path), "prepared features")
+    motion = Motion.read(path)
+    if len(motion) < 2:
+        raise DataError(f"{path}: {len(motion)} frames; expected at least 2", hint="take a longer recording")
+    tracking = Tracking.from_motion(motion.resampled(FPS), body)
+    return Recording(tracking.features(), tracking.fps, "head and hands of a motion")
+
+
+def _is_log(path: Path) -> bool:
+    """Whether a file starts as headset logs do."""
+    with path.open("rb") as file:
+        return file.read(256).lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"FPS:")
+
+
+def _holds_features(path: Path) -> bool:
+    """Whether a file is an archive of features (.npz), or a torch file (the published features)."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            names = archive.namelist()
+    except (zipfile.BadZipFile, OSError, ValueError):
+        return False
+    return "sparse.npy" in names or any(name.endswith("data.pkl") for name in names)

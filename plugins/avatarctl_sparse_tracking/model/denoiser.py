@@ -1,0 +1,179 @@
+"""The latent diffusion model of one body half (spec 4.4): a transformer modulated by the time step.
+
+Peebles and Xie, "Scalable Diffusion Models with Transformers" (2023), with the trackers as a second input.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+TIME_WIDTH = 256
+ROWS = 22
+"""Rows of the condition: the trackers spread over the body's joints."""
+
+
+def time_table(steps: Tensor) -> Tensor:
+    """Embedding of step numbers [B]: 128 cosines, then 128 sines [B, 256]."""
+    half = TIME_WIDTH // 2
+    rate = torch.exp(-math.log(10000.0) * torch.arange(half, dtype=torch.float32, device=steps.device) / half)
+    angle = steps.float()[:, None] * rate
+    return torch.cat([angle.cos(), angle.sin()], dim=-1)
+
+
+class Condition(nn.Module):
+    """Trackers [B, T, 3, 18] to one token a frame [B, T, C]."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.trackers = nn.Conv1d(3, ROWS, 1)
+        self.project = nn.Linear(ROWS * 18, width)
+
+    def forward(self, trackers: Tensor, hidden: Tensor | None = None) -> Tensor:
+        """The tokens.
+
+        Args:
+            hidden: True for rows that are hidden over the whole window, in training [B, 22].
+        """
+        rows = self.trackers(trackers.flatten(0, 1)).unflatten(0, trackers.shape[:2])  # [B, T, 22, 18]
+        if hidden is not None:
+            rows = rows.masked_fill(hidden[:, None, :, None], 0.01)
+        tokens: Tensor = self.project(rows.flatten(2))
+        return tokens
+
+
+class Attention(nn.Module):
+    """Full self-attention, query, key and value from one product."""
+
+    def __init__(self, width: int, heads: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.qkv, self.proj = nn.Linear(width, 3 * width), nn.Linear(width, width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Mixed tokens [B, L, C]."""
+        query, key, value = self.qkv(x).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
+        mixed: Tensor = self.proj(
+            F.scaled_dot_product_attention(query, key, value).transpose(1, 2).flatten(2)
+        )
+        return mixed
+
+
+class Mlp(nn.Module):
+    """Two layers with the tanh form of GELU."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.fc1, self.fc2 = nn.Linear(width, 4 * width), nn.Linear(4 * width, width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Tokens [B, L, C]."""
+        result: Tensor = self.fc2(F.gelu(self.fc1(x), approximate="tanh"))
+        return result
+
+
+class Block(nn.Module):
+    """Attention and a network, each shifted, scaled and gated by the time step."""
+
+    def __init__(self, width: int, heads: int) -> None:
+        super().__init__()
+        self.attn, self.mlp = Attention(width, heads), Mlp(width)
+        self.modulation = nn.Sequential(nn.SiLU(), nn.Linear(width, 6 * width))
+
+    def forward(self, x: Tensor, modulation: Tensor) -> Tensor:
+        """Tokens [B, L, C].
+
+        Args:
+            modulation: Shift, scale and gate of the two halves, of each sample or of all [B or 1, 1, 6 C].
+        """
+        shift1, scale1, gate1, shift2, scale2, gate2 = modulation.chunk(6, dim=-1)
+        x = x + gate1 * self.attn(_norm(x) * (1 + scale1) + shift1)
+        return x + gate2 * self.mlp(_norm(x) * (1 + scale2) + shift2)
+
+
+def _norm(x: Tensor) -> Tensor:
+    return F.layer_norm(x, x.shape[-1:], eps=1e-6)
+
+
+class Denoiser(nn.Module):
+    """Clean latents from noisy ones; the lower half's is also given the upper half's latents."""
+
+    def __init__(
+        self, *, depth: int, width: int, heads: int, latent: int, frames: int, is_given: bool
+    ) -> None:
+        super().__init__()
+        self.width = width
+        self.time = nn.Sequential(nn.Linear(TIME_WIDTH, width), nn.SiLU(), nn.Linear(width, width))
+        for layer in (self.time[0], self.time[2]):
+            nn.init.normal_(layer.weight, std=0.02)
+        self.frames_in = nn.Conv1d(frames, frames // 2, 1)
+        self.join = nn.Linear(2 * latent, latent) if is_given else None
+        self.align = nn.Conv1d(frames // 2, frames // 2, 1)
+        self.enter = nn.Linear(width + latent, width)
+        self.blocks = nn.ModuleList(Block(width, heads) for _ in range(depth))
+        self.leave = nn.Linear(width, latent)
+
+    def modulations(self, steps: Tensor) -> list[Tensor]:
+        """What the step numbers [B] say to each block [B, 1, 6 C]; constant while the weights are."""
+        time = self.time(time_table(steps))
+        return [block.modulation(time)[:, None] for block in self.blocks]
+
+    def context(self, condition: Tensor) -> Tensor:
+        """The condition's share of the tokens [B, L, C], constant over the steps."""
+        return F.linear(self.frames_in(condition), self.enter.weight[:, : self.width], self.enter.bias)
+
+    def forward(
+        self, noisy: Tensor, modulations: list[Tensor], context: Tensor, given: Tensor | None = None
+    ) -> Tensor:
+        """Clean latents [B, L, D].
+
+        Args:
+            noisy: Noisy latents [B, L, D].
+            modulations: Of the step, from `modulations`.
+            context: From `context`.
+            given: The upper half's latents [B, L, D].
+        """
+        if self.join is not None:
+            noisy = self.join(torch.cat([given, noisy], dim=-1))
+        x = context + F.linear(self.align(noisy), self.enter.weight[:, self.width :])
+        for block, modulation in zip(self.blocks, modulations, strict=True):
+            x = block(x, modulation)
+        clean: Tensor = self.leave(x)
+        return clean
+
+
+class LatentDiffusion(nn.Module):
+    """Condition and denoiser of one body half."""
+
+    def __init__(
+        self,
+        part: str,
+        *,
+        depth: int = 12,
+        width: int = 512,
+        heads: int = 8,
+        latent: int = 384,
+        frames: int = 20,
+    ) -> None:
+        super().__init__()
+        self.latent, self.tokens = latent, frames // 2
+        self.condition = Condition(width)
+        self.denoiser = Denoiser(
+            depth=depth, width=width, heads=heads, latent=latent, frames=frames, is_given=part == "lower"
+        )
+
+    def forward(
+        self,
+        noisy: Tensor,
+        steps: Tensor,
+        trackers: Tensor,
+        given: Tensor | None = None,
+        hidden: Tensor | None = None,
+    ) -> Tensor:
+        """Clean latents [B, L, D] of noisy ones at the step of each [B], for training."""
+        context = self.denoiser.context(self.condition(trackers, hidden))
+        clean: Tensor = self.denoiser(noisy, self.denoiser.modulations(steps), context, given)
+        return clean

@@ -1,0 +1,285 @@
+"""Timings beside the calibration and the roofline: nox -s bench, or python tests/bench.py [--only PATTERN].
+
+The calibration is what every system's specification uses: 100 products of 1024x1024 matrices, here on one
+thread. The roofline of a workload is the time that its arithmetic (two operations a multiply-add) or its memory
+traffic would take at the rates measured first; `of the limit` is the share of it that is reached.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import os
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from fnmatch import fnmatch
+from pathlib import Path
+from statistics import median
+from types import ModuleType
+
+import numpy as np
+import torch
+from avatarctl_sparse_tracking import features, pipeline
+from avatarctl_sparse_tracking.model import build
+from avatarctl_sparse_tracking.sampling import STEPS
+from rich.console import Console
+from rich.table import Table
+
+from avatarctl.body import BodyModel, open_body
+from avatarctl.data import Store, StoreWriter
+from avatarctl.data.writer import write_part
+from avatarctl.geometry.cameras import Camera, intrinsics_from_view, look_at
+from avatarctl.motion.clips import clips
+from avatarctl.render import Render, rasterize
+
+SIZE = 512
+CLIP_SECONDS = 10.0
+
+
+@dataclass(frozen=True)
+class Row:
+    """One workload: its seconds, those of the limit, and those of a slower way where there is one."""
+
+    name: str
+    seconds: float
+    limit: float = 0.0
+    other: float = 0.0
+    note: str = ""
+
+
+def timed(work: Callable[[], object], repeats: int = 5) -> float:
+    """The median of some runs after a first one, seconds."""
+    work()
+    found = []
+    for _ in range(repeats):
+        start = time.perf_counter()
+        work()
+        found.append(time.perf_counter() - start)
+    return median(found)
+
+
+class Machine:
+    """What one thread of this machine does: the calibration, products and memory."""
+
+    def __init__(self) -> None:
+        def products() -> None:
+            for _ in range(100):
+                torch.randn(1024, 1024) @ torch.randn(1024, 1024)
+
+        self.calibration = timed(products, 3)
+        left, right = torch.randn(1024, 1024), torch.randn(1024, 1024)
+        self.flops = 2 * 1024**3 / timed(lambda: left @ right)
+        block = torch.empty(64 << 20, dtype=torch.uint8)
+        self.bytes = 2 * block.numel() / timed(block.clone)
+
+    def limit(self, operations: float = 0.0, traffic: float = 0.0) -> float:
+        """The least seconds for so many operations and so many bytes."""
+        return max(operations / self.flops, traffic / self.bytes)
+
+
+def startup(machine: Machine) -> Iterator[Row]:
+    """CPU time of the listing page; its limit is Python itself."""
+
+    def cpu(*words: str) -> float:
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
+        subprocess.run([sys.executable, *words], check=True, stdout=subprocess.DEVNULL)
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+
+    page = median(cpu("-m", "avatarctl", "--help") for _ in range(7))
+    bare = median(cpu("-c", "pass") for _ in range(7))
+    yield Row("avatarctl --help, CPU time", page, bare, note="limit: bare Python")
+
+
+def prepare(machine: Machine) -> Iterator[Row]:
+    """Ten minutes of motion at 60 a second, against the published procedure that skins whole bodies."""
+    slow = _module(Path(__file__).with_name("reference_prepare.py"))
+    arrays = [clip.motion().amass() for clip in list(clips().values())[:12]]
+    poses = np.concatenate([one["poses"] for one in arrays]).astype(np.float64)
+    trans = np.concatenate([one["trans"] for one in arrays]).astype(np.float64)
+    frames, rest = len(poses), open_body().rest_joints[:22]
+    angles, places = torch.from_numpy(poses[:, :66]), torch.from_numpy(trans)
+
+    def ours() -> None:
+        features.store_rows(angles, places, features.compute(angles, places, rest))
+
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "walk_poses.npz"
+        few = 400  # the published procedure needs gigabytes for more
+        np.savez(path, poses=poses[:few], trans=trans[:few], mocap_framerate=60.0, gender="male")
+        body = slow.WholeBody(_open_body_file())
+        published = timed(lambda: slow.prepare(path, body), 1) / few
+    operations = frames * 22 * 3 * (2 * 27 + 2 * 9)  # two chains and the steps, products of 3x3 matrices
+    yield Row("prepare amass, a frame", timed(ours) / frames, machine.limit(operations) / frames, published)
+
+
+def _open_body_file() -> Path:
+    return Path(sys.modules["avatarctl"].__path__[0]) / "_data" / "body" / "SMPLH_NEUTRAL.npz"
+
+
+def raster(machine: Machine) -> Iterator[Row]:
+    """The open body at 512 pixels, with both backends."""
+    body = open_body()
+    camera = _camera()
+    traffic = 4 * (body.template.numel() + 3 * 3 * len(body.faces) + 5 * SIZE * SIZE)
+    limit = machine.limit(traffic=traffic)
+    slow = timed(lambda: rasterize(body.template, body.faces, camera, (SIZE, SIZE), backend="torch"))
+    yield Row("rasterise the body at 512 px, torch", slow, limit)
+    if importlib.util.find_spec("numba"):
+        fast = timed(lambda: rasterize(body.template, body.faces, camera, (SIZE, SIZE), backend="numba"))
+        yield Row("rasterise the body at 512 px, numba", fast, limit, slow, "other way: torch")
+
+
+def _camera() -> Camera:
+    eye, target = torch.tensor([0.0, -0.3, 2.6]), torch.tensor([0.0, -0.35, 0.0])
+    rotation, translation = look_at(eye, target, torch.tensor([0.0, 1.0, 0.0]))
+    return Camera(intrinsics_from_view(0.8, (SIZE, SIZE)), rotation, translation)
+
+
+def film(machine: Machine) -> Iterator[Row]:
+    """A film of ten seconds at 512 pixels and 30 frames a second, written as mp4."""
+    motion = clips()["dab"].motion()[: int(CLIP_SECONDS * 60)]
+    body = open_body()
+    count = int(CLIP_SECONDS * 30)
+
+    def work() -> None:
+        with tempfile.TemporaryDirectory() as folder:
+            Render().film([[_actor(motion, body)]], size=(SIZE, SIZE), fps=30).write(Path(folder) / "a.mp4")
+
+    skinning = 2 * count * (body.pose_directions.numel() + 12 * body.weights.numel())
+    yield Row(
+        "film of 10 s at 512 px, all cores",
+        timed(work, 1),
+        "film",
+        machine.limit(skinning),
+        note="limit: skinning alone",
+    )
+
+
+def _actor(motion: object, body: BodyModel) -> object:
+    from avatarctl.render import Actor
+
+    return Actor(motion, body)  # type: ignore[arg-type]
+
+
+def windows(machine: Machine) -> Iterator[Row]:
+    """10 000 random windows of 40 frames from a store."""
+    with tempfile.TemporaryDirectory() as folder:
+        random = np.random.default_rng(0)
+        with StoreWriter(folder, {"rows": 252}, {}) as writer:
+            keys = [str(index) for index in range(100)]
+            for key in keys:
+                rows = random.standard_normal((600, 252), dtype=np.float32)
+                write_part(writer.part(key), {"rows": rows}, {"names": key})
+            writer.finish({"train": keys}, "bench")
+        split = Store(folder).split("train")
+        starts = random.integers(0, 560, 10_000)
+        chosen = random.integers(0, 100, 10_000)
+
+        def work() -> None:
+            for clip, start in zip(chosen, starts, strict=True):
+                np.array(split.window("rows", int(clip), int(start), 40))
+
+        yield Row(
+            "10 000 windows of 40 frames",
+            timed(work),
+            "10k",
+            machine.limit(traffic=2 * 10_000 * 40 * 252 * 4),
+        )
+
+
+def inference(machine: Machine) -> Iterator[Row]:
+    """One window and a batch of 128, at the published sizes and with the embedded weights."""
+    rows = torch.randn(147, 54)
+    body = open_body()
+    published = pipeline.Pipeline(
+        **{part: build(part, {}).eval() for part in ("upper", "lower", "decoder", "refiner")},
+        frame="world", rest=body.rest_joints[:22], device=torch.device("cpu"),
+    )  # fmt: skip
+    small = pipeline.load(_weights("open-small"), body=body)
+    for name, model in (("published sizes", published), ("open-small", small)):
+        nets = (model.upper, model.lower)
+        blocks = sum(p.numel() for net in nets for p in net.denoiser.blocks.parameters())
+        calls = len(STEPS) - 1
+        operations = (
+            2 * calls * 10 * blocks * 12 / 18
+        )  # 12 of 18 parts of a block are used at each of 10 tokens
+        traffic = 4 * calls * blocks
+        for count, words in ((1, "one window"), (128, "128 windows")):
+            seconds = timed(lambda count=count, model=model: model.sixd(rows[:count]), 3)
+            limit = machine.limit(count * operations, traffic)
+            yield Row(f"infer, {words}, {name}", seconds, limit)
+
+
+def _weights(name: str) -> Path:
+    from avatarctl_sparse_tracking.plugin import avatarctl_weights
+
+    return Path(next(one.path for one in avatarctl_weights() if one.name == name))
+
+
+def _module(path: Path) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+WORKLOADS = {
+    "startup": startup,
+    "prepare": prepare,
+    "raster": raster,
+    "film": film,
+    "windows": windows,
+    "inference": inference,
+}
+
+
+def main(words: list[str] | None = None) -> None:
+    """Print the table."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--only", default="*", help=f"pattern of {', '.join(WORKLOADS)}")
+    chosen = parser.parse_args(words).only
+    torch.set_num_threads(1)
+    console, machine = Console(), Machine()
+    console.print(
+        f"one thread of {os.cpu_count()}: calibration {machine.calibration:.2f} s (100 products of 1024x1024), "
+        f"{machine.flops / 1e9:.0f} Gflop/s, {machine.bytes / 1e9:.1f} GB/s"
+    )
+    table = Table()
+    for index, name in enumerate(
+        ("workload", "time", "/ calibration", "other way", "faster", "of the limit", "")
+    ):
+        table.add_column(name, justify="left" if index in (0, 6) else "right")
+    for name, workload in WORKLOADS.items():
+        if not fnmatch(name, chosen):
+            continue
+        with console.status(name):
+            for row in workload(machine):
+                table.add_row(
+                    row.name,
+                    _time(row.seconds),
+                    f"{row.seconds / machine.calibration:.2g}",
+                    _time(row.other) if row.other else "",
+                    f"{row.other / row.seconds:.1f}x" if row.other else "",
+                    f"{row.limit / row.seconds:.1%}" if row.limit else "",
+                    row.note,
+                )
+    console.print(table)
+
+
+def _time(seconds: float) -> str:
+    for unit, scale in (("s", 1.0), ("ms", 1e3), ("us", 1e6)):
+        if seconds * scale >= 1:
+            return f"{seconds * scale:.3g} {unit}"
+    return f"{seconds * 1e9:.3g} ns"
+
+
+if __name__ == "__main__":
+    main()

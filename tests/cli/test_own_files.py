@@ -1,0 +1,275 @@
+"""`avatarctl inspect` on every kind of file, whole and broken, and `avatarctl runs`."""
+
+from __future__ import annotations
+
+import json
+import pickle
+import struct
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import h5py
+import numpy as np
+import pytest
+import torch
+
+from avatarctl.checkpoints import native
+from avatarctl.cli.main import main
+from avatarctl.data.writer import StoreWriter, write_part
+from avatarctl.motion import Motion
+from avatarctl.motion.clips import clips
+from avatarctl.runs.folder import SETTINGS, create
+from avatarctl.runs.manifest import Manifest
+from avatarctl.runs.provenance import record
+
+Say = Callable[..., tuple[int, str, str]]
+LINE = (
+    "FPS:72.0;Headset-Position: (0.0, 1.6, 0.0);Headset-Rotation: (0.0, 0.0, 0.0, 1.0);"
+    "LeftController-Position: (-0.6, 1.2, 0.0);LeftController-Rotation: (0.0, 0.0, 0.0, 1.0);"
+    "RightController-Position: (0.6, 1.2, 0.0);RightController-Rotation: (0.0, 0.0, 0.0, 1.0);\n\n"
+)
+
+
+@pytest.fixture
+def say(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Say:
+    """`say(WORDS...)` types a command in an empty folder: exit code, stdout, stderr."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.setenv("AVATARCTL_RUNS", str(tmp_path / "runs"))
+
+    def typed(*words: str) -> tuple[int, str, str]:
+        capsys.readouterr()
+        code = main(words)
+        got = capsys.readouterr()
+        return code, got.out, got.err
+
+    return typed
+
+
+def inspected(say: Say, path: str | Path) -> dict[str, Any]:
+    """What `inspect --json` says of a file, once the page was seen to agree."""
+    code, page, err = say("inspect", str(path))
+    assert code == 0, err
+    found: dict[str, Any] = json.loads(say("inspect", str(path), "--json")[1])
+    assert found["what"] in page
+    assert all(command in page for command in found["read_by"])
+    return found
+
+
+def motion() -> Motion:
+    torch.manual_seed(0)
+    return Motion(poses=0.2 * torch.randn(9, 22, 3), root=torch.zeros(9, 3), fps=30.0)
+
+
+def test_a_motion_archive_has_its_frames_shapes_and_readers(say: Say, tmp_path: Path) -> None:
+    motion().write(tmp_path / "walk.npz")
+    found = inspected(say, "walk.npz")
+    assert (found["kind"], found["facts"]["frames"], found["facts"]["fps"]) == ("motion", 9, 30.0)
+    assert found["arrays"]["poses"] == "float32 [9, 156]"
+    assert {"avatarctl export motion", "avatarctl infer sparse"} <= set(found["read_by"])
+
+
+def test_a_bvh_is_a_motion_packed_or_not(say: Say) -> None:
+    clip = clips()["run_2"]
+    found = inspected(say, clip.path)
+    assert (found["what"], found["kind"]) == ("BVH motion", "motion")
+    assert found["facts"]["seconds"] == pytest.approx(clip.seconds, abs=0.05)
+
+
+def test_an_animation_pickle_is_a_motion(say: Say, tmp_path: Path) -> None:
+    content = {"poses": np.zeros((7, 66), np.float32), "trans": np.zeros((7, 3), np.float32)}
+    (tmp_path / "clip.pkl").write_bytes(pickle.dumps(content, protocol=2))
+    found = inspected(say, "clip.pkl")
+    assert (found["what"], found["facts"]["frames"]) == ("animation pickle", 7)
+
+
+@pytest.mark.parametrize(("family", "form"), [("smplh", "npz"), ("smpl", "chumpy"), ("smplx", "pkl")])
+def test_a_body_model_has_its_family_and_sizes(
+    family: str, form: str, say: Say, tmp_path: Path, make: ModuleType
+) -> None:
+    found = inspected(say, make.write_body(tmp_path, family, "female", form=form))
+    joints = {"smpl": 24, "smplh": 52, "smplx": 55}[family]
+    assert (found["kind"], found["facts"]["family"], found["facts"]["gender"]) == ("body", family, "female")
+    assert found["facts"]["joints"] == joints
+    assert found["arrays"]["J_regressor"].endswith(f"[{joints}, {found['facts']['vertices']}]")
+
+
+def test_a_headset_log_goes_to_infer(say: Say, tmp_path: Path) -> None:
+    (tmp_path / "12345.txt").write_text(LINE * 73)
+    found = inspected(say, "12345.txt")
+    assert (found["kind"], found["facts"]["frames"], found["facts"]["seconds"]) == ("headset", 73, 1.0)
+    assert "avatarctl infer sparse" in found["read_by"]
+
+
+def test_a_store_has_its_splits_and_fields(say: Say, tmp_path: Path) -> None:
+    with StoreWriter(tmp_path / "store", {"sparse": 4}, {"fps": 60}) as writer:
+        for key, frames in (("a", 5), ("b", 8)):
+            write_part(writer.part(key), {"sparse": np.ones((frames, 4), np.float32)}, {"names": key})
+        writer.finish({"train": ["a", "b"]}, "inputs")
+    found = inspected(say, "store")
+    assert found["facts"]["split train"] == "2 clips, 13 frames, longest clip 8"
+    assert found["arrays"] == {"sparse": "float32 [frames, 4]"}
+    assert "avatarctl train sparse" in found["read_by"]
+    shard = next((tmp_path / "store").glob("*.h5"))
+    assert inspected(say, shard)["kind"] == "store"
+    shard.write_bytes(shard.read_bytes()[:-3])
+    code, _, err = say("inspect", "store")
+    assert code == 5
+    assert shard.name in err
+
+
+def test_published_weights_are_recognised_by_the_plugin_that_reads_them(
+    say: Say, tmp_path: Path, golden_recipes: ModuleType
+) -> None:
+    names = {"recurrent.weight_ih_l0": "refine_net.weight_ih_l0"}
+    torch.save({"state_dict": {name: torch.zeros(3, 2) for name in names.values()}}, tmp_path / "refiner.pth")
+    found = inspected(say, "refiner.pth")
+    assert found["reader"] == "sage-net"
+    assert found["read_by"] == [f"avatarctl {verb} sparse" for verb in ("infer", "eval", "export")]
+
+
+def test_weights_in_a_run_are_read_by_its_target(say: Say) -> None:
+    run = made_run("train", "sparse", "vqvae")
+    native.save(run / "weights.safetensors", {"net.a": torch.ones(2)}, {"width": 2})
+    found = inspected(say, run / "weights.safetensors")
+    assert "avatarctl infer sparse" in found["read_by"]
+    assert inspected(say, run)["what"] == "run folder"
+
+
+def test_a_glb_is_described_by_its_scene(say: Say, tmp_path: Path) -> None:
+    scene = {"meshes": [{}], "nodes": [{}] * 3, "skins": [{"joints": [0, 1]}], "animations": [{}]}
+    words = json.dumps(scene).encode()
+    words += b" " * (-len(words) % 4)
+    content = struct.pack("<4sIIII", b"glTF", 2, 20 + len(words), len(words), 0x4E4F534A) + words
+    (tmp_path / "a.glb").write_bytes(content)
+    found = inspected(say, "a.glb")
+    assert found["what"] == "binary glTF, skinned and animated"
+    assert found["facts"] == {"meshes": 1, "nodes": 3, "skins": 1, "animations": 1, "joints": 2}
+    (tmp_path / "a.glb").write_bytes(content[:-4])
+    assert say("inspect", "a.glb")[0] == 5
+
+
+def test_arrays_of_no_known_kind_are_listed(say: Say, tmp_path: Path) -> None:
+    np.savez(tmp_path / "any.npz", **{f"array_{number}": np.zeros(number) for number in range(30)})
+    assert inspected(say, "any.npz")["kind"] == "arrays"
+    assert "and 6 more; --json lists all" in say("inspect", "any.npz")[1]
+    with h5py.File(tmp_path / "any.h5", "w") as file:
+        file["group/values"] = np.zeros((2, 3))
+    assert inspected(say, "any.h5")["arrays"] == {"group/values": "float64 [2, 3]"}
+
+
+BROKEN = {
+    "cut.npz": (b"PK\x03\x04" + b"\0" * 40, 5),
+    "cut.h5": (b"\x89HDF\r\n\x1a\n" + b"\0" * 20, 5),
+    "cut.bvh": (b"HIERARCHY\nROOT Hips\n{\n", 5),
+    "cut.bvh.gz": (b"\x1f\x8b\x08\0\0\0", 5),
+    "cut.pkl": (pickle.dumps({"poses": list(range(99))}, protocol=2)[:-20], 5),
+    "cut.txt": (LINE[:90].encode(), 5),
+    "cut.glb": (b"glTF\x02\0\0\0", 5),
+    "cut.safetensors": (struct.pack("<Q", 400) + b'{"a', 6),
+    "cut.pth": (b"\x80\x02}q\x00X", 6),
+    "best.pt": (b'{"file": 3', 6),
+    "empty.npz": (b"", 5),
+    "notes.md": (b"# nothing of the kind\n", 5),
+}
+
+
+@pytest.mark.parametrize("name", BROKEN)
+def test_a_broken_file_is_one_line_with_its_name(name: str, say: Say, tmp_path: Path) -> None:
+    content, expected = BROKEN[name]
+    (tmp_path / f"mein {name}").write_bytes(content)
+    code, out, err = say("inspect", f"mein {name}")
+    assert (code, out) == (expected, "")
+    lines = err.splitlines()
+    assert lines[0].startswith("error  mein ")
+    assert [line.split()[0] for line in lines] == ["error", "try"]
+
+
+@pytest.mark.parametrize("path", ["nowhere.npz", "."])
+def test_what_is_not_there_or_holds_nothing_is_a_data_error(path: str, say: Say) -> None:
+    assert say("inspect", path)[0] == 5
+
+
+def test_a_motion_with_numbers_that_are_not_finite_is_refused(say: Say, tmp_path: Path) -> None:
+    poses = np.zeros((4, 156))
+    poses[2, 7] = np.nan
+    np.savez(tmp_path / "nan.npz", poses=poses, trans=np.zeros((4, 3)), mocap_framerate=60.0)
+    code, _, err = say("inspect", "nan.npz")
+    assert code == 5
+    assert "poses: frame 2" in err
+
+
+def made_run(verb: str, target: str, stage: str = "", **fields: Any) -> Path:
+    """A run folder as a finished command leaves it."""
+    folder = create(verb, target, stage)
+    about = Manifest(
+        {"verb": verb, "target": target, "stage": stage}, status="finished", started="2025-01-02T03:04:05"
+    )
+    for name, value in fields.items():
+        setattr(about, name, value)
+    about.write(folder)
+    (folder / SETTINGS).write_text("{}\n")
+    return folder
+
+
+def test_runs_lists_every_run_with_its_state(say: Say) -> None:
+    assert say("runs")[:2] == (0, "")
+    made_run("train", "sparse", "vqvae")
+    made_run("infer", "sparse", status="failed", error="it went wrong\nin detail")
+    code, page, _ = say("runs")
+    assert code == 0
+    assert "train-sparse-vqvae/001" in page
+    assert "it went wrong" in page
+    assert "in detail" not in page
+    found = json.loads(say("runs", "--json")[1])["runs"]
+    assert [(run["what"]["verb"], run["status"]) for run in found] == [
+        ("infer", "failed"),
+        ("train", "finished"),
+    ]
+
+
+def test_runs_show_tells_a_run_by_number_name_or_last(say: Say) -> None:
+    folder = made_run(
+        "infer",
+        "sparse",
+        settings={"batch_size": 7, "optim": {"lr": 0.1}},
+        origin={"batch_size": "--set"},
+        argv=["avatarctl", "infer", "sparse", "my log.txt"],
+    )
+    (folder / "metrics.json").write_text('{"mpjpe": 41.5}')
+    for words in ("infer-sparse/001", "infer-sparse", "last", str(folder)):
+        code, page, _ = say("runs", "show", words)
+        assert code == 0
+        assert "batch_size        7  (--set)" in page
+        assert "optim.lr          0.1  (default)" in page
+        assert "avatarctl infer sparse 'my log.txt'" in page
+        assert "mpjpe             41.5" in page
+    found = json.loads(say("runs", "show", "last", "--json")[1])
+    assert (found["metrics"], found["settings"]["batch_size"]) == ({"mpjpe": 41.5}, 7)
+
+
+def test_the_chain_of_a_run_goes_back_to_what_it_was_made_from(say: Say, tmp_path: Path) -> None:
+    (tmp_path / "raw.txt").write_text("raw")
+    first = made_run("prepare", "headset", inputs=[record(tmp_path / "raw.txt")])
+    (first / "features.npz").write_text("made")
+    made_run("infer", "sparse", inputs=[record(first / "features.npz")])
+    code, page, _ = say("runs", "show", "infer-sparse", "--chain")
+    assert code == 0
+    lines = page.splitlines()
+    assert [len(line) - len(line.lstrip()) for line in lines] == [0, 2, 4]
+    assert "prepare-headset, finished" in lines[1]
+    assert "raw.txt" in lines[2]
+    depths = [
+        link["depth"]
+        for link in json.loads(say("runs", "show", "infer-sparse", "--chain", "--json")[1])["chain"]
+    ]
+    assert depths == [0, 1, 2]
+
+
+def test_a_run_that_is_not_there_gets_the_nearest_one(say: Say) -> None:
+    made_run("infer", "sparse")
+    code, _, err = say("runs", "show", "infer-spars/001")
+    assert code == 5
+    assert "did you mean infer-sparse/001" in err

@@ -1,0 +1,94 @@
+import json
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from avatarctl.checkpoints import Weights, native, open_weights
+from avatarctl.checkpoints.official import find_reader, flatten
+from avatarctl.errors import CheckpointError, DataError
+
+READER = SimpleNamespace(
+    name="published",
+    summary="the published layout",
+    sniff=lambda header: header.get("state_dict.w") == (2, 3),
+    read=lambda path: ({"upper": {"w": torch.ones(2, 3)}, "lower": {"w": torch.zeros(2, 3)}}, {"width": 3}),
+)
+OTHER = SimpleNamespace(name="other", summary="", sniff=lambda header: "q" in header, read=None)
+
+
+def published(path):
+    torch.save({"state_dict": {"w": torch.ones(2, 3)}, "epoch": 4}, path)
+    return path
+
+
+def test_a_native_file_opens_by_its_parts(tmp_path):
+    weights = Weights(
+        {"a": {"x.w": torch.ones(2)}, "b": {"w": torch.zeros(1)}}, {"width": 2}, "net", tmp_path
+    )
+    found = open_weights(weights.write(tmp_path / "w.safetensors"))
+    assert found.parts.keys() == {"a", "b"}
+    assert torch.equal(found.part("a")["x.w"], torch.ones(2))
+    assert found.config == {"width": 2}
+    assert found.kind == "net"
+
+
+def test_parts_leave_out_what_is_no_weight(tmp_path):
+    tensors = {"model.w": torch.ones(1), "#optimizer.adam.0.step": torch.ones(1)}
+    file = native.save(tmp_path / "step.safetensors", tensors, {"parts": ["model"], "kind": "train-x"})
+    assert open_weights(file).parts.keys() == {"model"}
+
+
+def test_the_first_reader_that_knows_the_content_reads_it(tmp_path):
+    found = open_weights(published(tmp_path / "model.pth"), [OTHER, READER])
+    assert found.kind == "published"
+    assert found.parts.keys() == {"upper", "lower"}
+    assert found.config == {"width": 3}
+    assert find_reader(tmp_path / "model.pth", [OTHER])[0] is None
+
+
+def test_a_safetensors_file_is_known_by_content_whatever_its_name(tmp_path):
+    file = native.save(tmp_path / "weights.bin", {"w": torch.ones(1)}, {})
+    assert open_weights(file).parts[""].keys() == {"w"}
+
+
+def test_unknown_content_names_some_of_its_tensors(tmp_path):
+    with pytest.raises(CheckpointError, match=r"1 tensors in no known layout \(state_dict\.w"):
+        open_weights(published(tmp_path / "model.pth"), [OTHER])
+
+
+def test_a_missing_part_names_those_that_are_there(tmp_path):
+    weights = Weights({"upper": {}}, {}, "net", tmp_path / "f")
+    with pytest.raises(CheckpointError, match="has no 'lower' weights; it holds 'upper'"):
+        weights.part("lower")
+
+
+def test_a_folder_is_the_sum_of_its_files_and_later_files_win(tmp_path):
+    def write(name, **parts):
+        tensors = {part: {"w": torch.tensor([value])} for part, value in parts.items()}
+        Weights(tensors, {}, "net", tmp_path).write(tmp_path / name)
+
+    write("one/best.safetensors", vq=1.0)
+    write("two/best.safetensors", vq=2.0, decoder=3.0)
+    (tmp_path / "notes.pt").write_bytes(b"broken")
+    found = open_weights(tmp_path)
+    assert found.parts["vq"]["w"] == 2.0
+    assert found.parts["decoder"]["w"] == 3.0
+    write("three/best.safetensors", vq=9.0, decoder=9.0)
+    with pytest.raises(CheckpointError, match="two files hold"):
+        open_weights(tmp_path)
+
+
+def test_a_folder_without_weights_and_a_broken_file_are_named(tmp_path):
+    with pytest.raises(CheckpointError, match="no weight file"):
+        open_weights(tmp_path)
+    (tmp_path / "a.pth").write_bytes(b"\x80\x02nonsense")
+    with pytest.raises(CheckpointError, match=r"a\.pth: torch file: refused"):
+        open_weights(tmp_path)
+    with pytest.raises(DataError, match="not found"):
+        open_weights(tmp_path / "none.pth")
+
+
+def test_nested_tensors_have_dotted_names():
+    found = flatten({"a": {"b": torch.ones(1), "c": 3}, "d": torch.ones(2), "e": json})
+    assert found.keys() == {"a.b", "d"}

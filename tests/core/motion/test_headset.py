@@ -1,0 +1,132 @@
+"""Headset logs: what is written reads back, and broken logs are refused line by line."""
+
+from __future__ import annotations
+
+import logging
+import re
+
+import numpy as np
+import pytest
+import torch
+
+from avatarctl.body import open_body
+from avatarctl.errors import DataError
+from avatarctl.geometry.rotations import geodesic
+from avatarctl.motion.clips import clips
+from avatarctl.motion.headset import read_log
+from avatarctl.motion.tracking import TRACKED, Tracking, write_headset_log
+
+HALF_DIGIT = 5e-5
+"""Four decimals."""
+
+
+@pytest.fixture(scope="module")
+def tracking():
+    return Tracking.from_motion(clips()["walk_1"].motion())
+
+
+@pytest.fixture
+def log(tracking, tmp_path):
+    return write_headset_log(tracking[:40], tmp_path / "12345.txt")
+
+
+def test_perfect_trackers_are_the_bodys_joints():
+    motion = clips()["walk_1"].motion()[:20]
+    posed = open_body().shape().pose(motion.poses, motion.root)
+    found = Tracking.from_motion(motion)
+    torch.testing.assert_close(found.positions.float(), posed.joints[:, TRACKED], rtol=0, atol=1e-5)
+    torch.testing.assert_close(found.rotations.float(), posed.rotations[:, TRACKED], rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("rate", ["native", "resample"])
+def test_a_written_log_reads_back(tracking, tmp_path, rate):
+    path = write_headset_log(tracking, tmp_path / "12345.txt")
+
+    back = Tracking.read(path, rate=rate, skip_first=0)
+
+    assert (len(back), back.fps) == (len(tracking), 60.0)
+    assert (back.positions - tracking.positions).abs().max() < 2 * HALF_DIGIT
+    # Four quaternion numbers, each half a digit off, turn by up to about twice their length.
+    assert geodesic(back.rotations, tracking.rotations).max() < 5 * HALF_DIGIT
+
+
+def test_a_faster_recording_is_brought_to_60_frames_a_second(tracking, tmp_path):
+    fast = tracking.resampled(90.0)
+    back = Tracking.read(write_headset_log(fast, tmp_path / "log.txt"), skip_first=0)
+    assert back.fps == 60.0
+    count = min(len(back), len(tracking))
+    assert (back.positions[:count] - tracking.positions[:count]).norm(dim=-1).max() < 0.005  # metres
+
+
+def test_a_last_line_that_breaks_off_is_left_out_with_a_warning(log, caplog):
+    text = log.read_text().rstrip()
+    log.write_text(text[: len(text) - 60])
+    with caplog.at_level(logging.WARNING):
+        assert len(read_log(log)) == 39
+    assert "breaks off" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("pattern", "by", "words"),
+    [
+        (r"FPS:[^;]*", "FPS:0", "line 3: FPS: found 0"),
+        (r"FPS:[^;]*", "FPS:nan", "line 3: FPS"),
+        (r"Headset-Position: \([^,]*", "Headset-Position: (1e9", "line 3: Headset-Position"),
+        (r"Headset-Rotation: \([^)]*", "Headset-Rotation: (0, 0, 0, 0", "line 3: Headset-Rotation"),
+        (
+            r"LeftController-Rotation: \([^)]*",
+            "LeftController-Rotation: (0, 1",
+            "line 3: LeftController-Rotation",
+        ),
+        (r"RightController", "MiddleController", "line 3: RightController-Position"),
+    ],
+)
+def test_a_wrong_line_is_refused_with_its_number_and_field(log, pattern, by, words):
+    lines = log.read_text().splitlines()
+    lines[2], count = re.subn(pattern, by, lines[2])
+    assert count >= 1
+    log.write_text("\n".join(lines))
+    with pytest.raises(DataError, match=re.escape(words)) as failure:
+        read_log(log)
+    assert str(log) in failure.value.message
+
+
+def test_other_texts_and_short_logs_are_refused(log, tmp_path):
+    (tmp_path / "novel.txt").write_text("It was a dark night.\n")
+    (tmp_path / "blank.txt").write_text("\n\n")
+    (tmp_path / "bytes.txt").write_bytes(b"\xff\xfe\x00")
+    for name, words in {
+        "novel.txt": "dark night",
+        "blank.txt": "blank lines",
+        "bytes.txt": "is no text",
+    }.items():
+        with pytest.raises(DataError, match=words):
+            read_log(tmp_path / name)
+    with pytest.raises(DataError, match="40 frames, the first 100 are dropped"):
+        Tracking.read(log)
+
+
+def test_mutated_logs_give_data_errors_or_finite_signals(log):
+    raw = log.read_bytes()[:8000]
+    random = np.random.default_rng(0)
+    alphabet = b"0123456789.-+eE(),;:\n nafiQ\x00\xff"
+    refused = 0
+    for _ in range(300):
+        changed = bytearray(raw)
+        for _ in range(random.integers(1, 4)):
+            at = int(random.integers(len(changed)))
+            kind = random.integers(3)
+            if kind == 0:
+                changed[at] = int(random.choice(list(alphabet)))
+            elif kind == 1:
+                del changed[at : at + int(random.integers(1, 30))]
+            else:
+                changed[at:at] = changed[at : at + int(random.integers(1, 30))]
+        log.write_bytes(bytes(changed))
+        try:
+            found = Tracking.read(log, skip_first=0)
+        except DataError:
+            refused += 1
+        else:
+            assert torch.isfinite(found.features()).all()
+    assert refused > 100

@@ -1,0 +1,113 @@
+"""Every golden case in the repository, and the runner's own judgement."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+import golden
+import run as runner
+
+CASES = list(golden.find(golden.FIXTURES))
+HEAVY = ("decoder_stage", "sampling", "real_capture", "first_train", "second_train", "vqvae_train", "refiner")
+
+
+def _parameter(case):
+    return pytest.param(case, id=case.name, marks=[pytest.mark.slow] if case.kind in HEAVY else [])
+
+
+@pytest.mark.parametrize("case", map(_parameter, CASES))
+def test_golden_case(case):
+    result = golden.run(case)
+
+    if result.status == "waiting":
+        pytest.skip(result.note)
+    assert result.status == "pass", f"{result.array} {result.note} ({result.error:.3g} of the tolerance)"
+
+
+@pytest.fixture
+def copied(tmp_path):
+    """The case of the rotations, alone in a folder elsewhere; changes its words and arrays."""
+
+    def change(words=None, **arrays):
+        source = golden.FIXTURES / "sparse-tracking" / "cases" / "rotations"
+        case = json.loads(source.with_suffix(".json").read_text()) | (words or {})
+        (tmp_path / "mine.json").write_text(json.dumps(case))
+        with np.load(source.with_suffix(".npz")) as file:
+            np.savez(tmp_path / "mine.npz", **(dict(file) | arrays))
+        return runner.main(["--cases", str(tmp_path)])
+
+    return change
+
+
+def test_a_case_in_another_folder_is_run(copied, capsys):
+    assert copied() == 0
+    assert "pass     sparse-tracking/mine" in capsys.readouterr().out
+
+
+def test_a_wrong_number_fails_with_its_array_and_size(copied, capsys):
+    wanted = np.load(golden.FIXTURES / "sparse-tracking" / "cases" / "rotations.npz")["axis_angle_back"]
+    wanted[3, 1] += 0.5
+
+    assert copied(axis_angle_back=wanted) == 1
+    out = capsys.readouterr().out
+    assert "fail     sparse-tracking/mine" in out
+    assert "(axis_angle_back)" in out
+    assert "differs by 0.5" in out
+    assert "1 fail" in out
+
+
+def test_an_expected_array_that_no_check_computes_fails(copied, capsys):
+    assert copied(another=np.zeros(3)) == 1
+    assert "not computed: ['another']" in capsys.readouterr().out
+
+
+def test_a_kind_without_a_check_fails_by_name(copied, capsys):
+    assert copied({"kind": "rotatoins"}) == 1
+    assert "no check sparse-tracking/mine" in capsys.readouterr().out
+
+
+def test_a_check_that_raises_fails_its_case(copied, capsys):
+    assert copied(axis_angle=np.zeros((40, 5), np.float32)) == 1
+    assert "ValueError" in capsys.readouterr().out
+
+
+def test_a_folder_without_cases_is_no_success(tmp_path):
+    assert runner.main(["--cases", str(tmp_path)]) == 2
+
+
+def test_tolerances_are_only_narrowed():
+    words = {"tolerance": {"rtol": 1e-3, "atol": 1e-4}, "tolerance_of": {"a": {"rtol": 1e-2, "atol": 1e-6}}}
+
+    assert golden.tolerance(words, "a", {}) == (1e-3, 1e-6)
+    assert golden.tolerance(words, "b", {"*": {"rtol": 0.5, "atol": 1e-5}}) == (1e-3, 1e-5)
+    assert golden.tolerance({"tolerance": "1e-4 abs"}, "b", {"b": {"atol": 1e-4}}) == (0.0, 1e-4)
+    with pytest.raises(AssertionError, match="no tolerance in numbers"):
+        golden.tolerance({"tolerance": "close"}, "b", {"a": {"atol": 1e-4}})
+
+
+@pytest.mark.parametrize(
+    ("found", "wanted", "passes"),
+    [
+        (np.array([1.0, np.nan]), np.array([1.0, np.nan]), True),
+        (np.array([np.nan]), np.array([1.0]), False),
+        (np.array([1.0]), np.array([np.inf]), False),
+        (np.array([1, 2]), np.array([1, 3]), False),
+        (np.array([1.0, 1.0]), np.array([1.0]), False),
+        (np.array([1.00009]), np.array([1.0]), True),
+        (np.array([1.00011]), np.array([1.0]), False),
+        (np.zeros((0, 3)), np.zeros((0, 3)), True),
+    ],
+)
+def test_differences_are_judged(found, wanted, passes):
+    assert (golden.difference(found, wanted, 0.0, 1e-4)[0] <= 1) == passes
+
+
+def test_every_case_of_the_repository_stands_beside_its_system():
+    assert len(CASES) >= 22
+    assert not [case.name for case in CASES if not (golden.FIXTURES / case.system).is_dir()]

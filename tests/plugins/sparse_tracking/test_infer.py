@@ -1,0 +1,140 @@
+import gzip
+import json
+
+import numpy as np
+import pytest
+import torch
+from avatarctl_sparse_tracking import export, infer, prepare
+from avatarctl_sparse_tracking.settings import Export, Infer
+from avatarctl_sparse_tracking.settings_prepare import PrepareHeadset
+
+from avatarctl.body import open_body
+from avatarctl.errors import DataError, SettingsError
+from avatarctl.motion import Motion
+from avatarctl.motion.clips import clips
+from avatarctl.motion.tracking import Tracking, write_headset_log
+from avatarctl.runs import Run
+
+SECONDS = slice(0, 90)
+
+
+@pytest.fixture(scope="module")
+def motion() -> Motion:
+    return clips()["walk_2"].motion()[SECONDS]
+
+
+@pytest.fixture(scope="module")
+def log(motion, tmp_path_factory):
+    path = tmp_path_factory.mktemp("logs") / "12345.txt"
+    return write_headset_log(Tracking.from_motion(motion), path)
+
+
+def inferred(recording, tiny_weights, folder, **settings) -> tuple[Motion, dict]:
+    run = Run.standalone(folder)
+    infer.run(Infer(recording=recording, weights=str(tiny_weights), **settings), run)
+    return Motion.read(folder / "motion.npz"), json.loads((folder / "metrics.json").read_text())
+
+
+def test_a_motion_and_its_headset_log_give_the_same_estimate(motion, log, tiny_weights, tmp_path):
+    motion.write(tmp_path / "walk.npz")
+    first, about = inferred(tmp_path / "walk.npz", tiny_weights, tmp_path / "a")
+    second, about_log = inferred(log, tiny_weights, tmp_path / "b", skip_first=0, rate="native")
+    assert about["input"] == "head and hands of a motion"
+    assert about_log["input"] == "headset log"
+    assert len(first) == len(motion) - 1
+    # The log rounds places and quaternions to four decimals.
+    torch.testing.assert_close(first.root, second.root, rtol=0, atol=2e-2)
+
+
+def test_prepared_features_give_the_log_s_estimate(log, tiny_weights, tmp_path):
+    settings = PrepareHeadset(recording=[log], skip_first=0, rate="native")
+    prepare.run_headset(settings, Run.standalone(tmp_path / "prepared"))
+    first, _ = inferred(log, tiny_weights, tmp_path / "a", skip_first=0, rate="native")
+    second, about = inferred(tmp_path / "prepared" / "12345.npz", tiny_weights, tmp_path / "b")
+    assert about["input"] == "prepared features"
+    torch.testing.assert_close(first.poses, second.poses, rtol=0, atol=0)
+    torch.testing.assert_close(first.root, second.root, rtol=0, atol=0)
+
+
+def test_published_feature_files_are_read(log, tiny_weights, tmp_path):
+    torch.save(Tracking.read(log, rate="native", skip_first=0).features(), tmp_path / "12345.pt")
+    found, about = inferred(tmp_path / "12345.pt", tiny_weights, tmp_path / "a")
+    assert about["input"] == "prepared features"
+    assert len(found) == 89
+
+
+def test_the_estimate_is_placed_by_the_tracked_head(motion, tiny_weights, tmp_path):
+    motion.write(tmp_path / "walk.npz")
+    found, _ = inferred(tmp_path / "walk.npz", tiny_weights, tmp_path / "a")
+    head = Tracking.from_motion(motion).positions[1:, 0]
+    placed = Tracking.from_motion(found).positions[:, 0]
+    torch.testing.assert_close(placed, head, rtol=0, atol=1e-4)
+
+
+def test_a_motion_of_another_rate_is_resampled(motion, tiny_weights, tmp_path):
+    motion.resampled(30.0).write(tmp_path / "slow.npz")
+    found, _ = inferred(tmp_path / "slow.npz", tiny_weights, tmp_path / "a")
+    assert found.fps == 60.0
+    assert abs(found.seconds - motion.seconds) < 0.06
+
+
+def test_bvh_is_found_by_its_content(tiny_weights, tmp_path):
+    with gzip.open(clips()["dab"].path) as file:
+        (tmp_path / "dab.bvh").write_bytes(file.read())
+    run = Run.standalone(tmp_path / "run")
+    infer.run(Infer(recording=tmp_path / "dab.bvh", weights=str(tiny_weights)), run)
+    assert run.metrics["input"] == "head and hands of a motion"
+
+
+def test_seeded_noise_repeats_and_zero_noise_is_another(motion, tiny_weights, tmp_path):
+    motion.write(tmp_path / "walk.npz")
+    first, second, zero = (
+        inferred(tmp_path / "walk.npz", tiny_weights, tmp_path / name, noise=noise)[0].poses
+        for name, noise in (("a", "seeded"), ("b", "seeded"), ("c", "zero"))
+    )
+    assert torch.equal(first, second)
+    assert not torch.equal(first, zero)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "words"),
+    [
+        ("empty.txt", b"", "is empty"),
+        ("broken.npz", b"PK\x03\x04 and no more", "not"),
+        ("words.txt", b"FPS: fast;Headset", "expected"),
+    ],
+)
+def test_broken_recordings_are_refused_with_their_name(name, content, words, tiny_weights, tmp_path):
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(DataError) as caught:
+        inferred(tmp_path / name, tiny_weights, tmp_path / "run")
+    assert name in caught.value.message
+    assert words in caught.value.message
+    assert caught.value.hint
+
+
+def test_a_motion_of_one_frame_is_refused(motion, tiny_weights, tmp_path):
+    motion[:1].write(tmp_path / "still.npz")
+    with pytest.raises(DataError, match="1 frames; expected at least 2"):
+        inferred(tmp_path / "still.npz", tiny_weights, tmp_path / "run")
+
+
+def test_export_takes_the_motion_of_a_run(motion, tmp_path):
+    made = Run.standalone(tmp_path / "infer")
+    made.save("motion.npz", motion)
+    made.write_manifest()
+    run = Run.standalone(tmp_path / "export")
+    export.run(Export(source=tmp_path / "infer", to=["bvh", "pkl", "npz"]), run)
+    names = {item["path"] for item in run.manifest.outputs}
+    assert names == {"motion.bvh", "motion.pkl", "motion.npz"}
+    content = np.load(tmp_path / "export" / "motion.pkl", allow_pickle=True)
+    np.testing.assert_allclose(content["poses"], motion.body_poses().flatten(1).numpy(), atol=1e-6)
+    assert open_body().is_open
+
+
+def test_export_refuses_unknown_formats_and_runs_without_a_motion(tmp_path):
+    Run.standalone(tmp_path / "empty")
+    with pytest.raises(SettingsError, match="'bhv' is no format"):
+        export.run(Export(source=tmp_path / "empty", to=["bhv"]), Run.standalone(tmp_path / "a"))
+    with pytest.raises(DataError, match="this run made no motion"):
+        export.run(Export(source=tmp_path / "empty", to=["bvh"]), Run.standalone(tmp_path / "b"))
