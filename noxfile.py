@@ -1,4 +1,4 @@
-"""Sessions: nox -s lint types tests parity startup bench package. They run in the environment that calls them."""
+"""Sessions: nox -s lint types tests parity startup bench package, in the environment that calls them."""
 
 from __future__ import annotations
 

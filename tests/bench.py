@@ -1,8 +1,8 @@
 """Timings beside the calibration and the roofline: nox -s bench, or python tests/bench.py [--only PATTERN].
 
 The calibration is what every system's specification uses: 100 products of 1024x1024 matrices, here on one
-thread. The roofline of a workload is the time that its arithmetic (two operations a multiply-add) or its memory
-traffic would take at the rates measured first; `of the limit` is the share of it that is reached.
+thread. The roofline of a workload is the time that its arithmetic (two operations a multiply-add) or its
+memory traffic would take at the rates measured first; `of the limit` is the share of it that is reached.
 """
 
 from __future__ import annotations
@@ -249,7 +249,7 @@ def main(words: list[str] | None = None) -> None:
     torch.set_num_threads(1)
     console, machine = Console(), Machine()
     console.print(
-        f"one thread of {os.cpu_count()}: calibration {machine.calibration:.2f} s (100 products of 1024x1024), "
+        f"one thread of {os.cpu_count()}: calibration {machine.calibration:.2f} s (100 products of 1024²), "
         f"{machine.flops / 1e9:.0f} Gflop/s, {machine.bytes / 1e9:.1f} GB/s"
     )
     table = Table()

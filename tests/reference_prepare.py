@@ -16,7 +16,7 @@ SHORTEST = 5
 
 
 class WholeBody:
-    """A body file whose every vertex is shaped, bent and skinned in each pass, with shape and soft tissue at zero."""
+    """A body whose every vertex is shaped, bent and skinned in each pass, shape and soft tissue at zero."""
 
     def __init__(self, path: Path) -> None:
         with np.load(path, allow_pickle=False) as file:
@@ -69,7 +69,7 @@ def _transform(rotation: Tensor, place: Tensor) -> Tensor:
 def rodrigues_of_the_body(vector: Tensor) -> Tensor:
     """Rotation matrices [N, 3, 3] as body models make them (spec 3.1, second variant)."""
     angle = (vector + 1e-8).norm(dim=1, keepdim=True)
-    cross = _cross((vector / angle))
+    cross = _cross(vector / angle)
     return (
         torch.eye(3) + angle.sin().unsqueeze(-1) * cross + (1 - angle.cos().unsqueeze(-1)) * (cross @ cross)
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -18,7 +18,7 @@ def to_smplx(model: BodyModel) -> smplx.SMPL:
     """A `smplx` module with the same arrays; hand poses are full axis-angle, absolute (no PCA, flat mean)."""
     model = model.to("cpu")
     vertices, joints = model.template.shape[0], model.num_joints
-    arrays = dict(
+    arrays: dict[str, Any] = dict(
         v_template=model.template.numpy(),
         f=model.faces.numpy(),
         shapedirs=model.shape_directions.numpy(),
@@ -34,7 +34,7 @@ def to_smplx(model: BodyModel) -> smplx.SMPL:
     return module
 
 
-def _module(model: BodyModel, arrays: dict[str, np.ndarray]) -> smplx.SMPL:
+def _module(model: BodyModel, arrays: dict[str, Any]) -> smplx.SMPL:
     import smplx
     from smplx.utils import Struct
 

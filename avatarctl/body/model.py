@@ -167,14 +167,14 @@ class Posed:
         pieces = [rest.new_zeros(0, *rest.shape[1:])]
         for first in range(0, count, chunk):
             part = slice(first, first + chunk)
-            bent = rest[part] + (bends[part] @ model.pose_directions).unflatten(-1, (-1, 3))
+            bent = rest[part] + (bends[part] @ model.pose_directions).reshape(-1, *rest.shape[1:])
             pieces.append(blend(bent, model.weights, world[part], places[part], rest_joints[part]))
         vertices = torch.cat(pieces).reshape(*leading, *rest.shape[1:])
         return vertices if self.transl is None else vertices + self.transl.unsqueeze(-2)
 
 
 def _spread(rest: Tensor, leading: torch.Size) -> Tensor:
-    """One rest place for each pose [prod(leading), N, 3]; those of one shape [..., N, 3] serve all its poses."""
+    """A rest place for each pose [prod(leading), N, 3]; those of a shape [..., N, 3] serve all its poses."""
     if rest.dim() > 2:
         shapes = rest.shape[:-2]
         rest = rest.reshape(*shapes, *(1,) * (len(leading) - len(shapes)), *rest.shape[-2:])

@@ -278,7 +278,6 @@ def _execute(command: Command, asked: Asked, argv: Sequence[str], registry: Regi
             seed=options.seed,
             json=options.json,
             quiet=options.quiet,
-            verbose=options.verbose,
             registry=registry,
         ) as run:
             folder = run.folder

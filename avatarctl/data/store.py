@@ -190,7 +190,7 @@ class _Shard:
     @cached_property
     def path(self) -> Path:
         """The file, once its digest was found right."""
-        path = self.folder / self.entry["file"]
+        path: Path = self.folder / self.entry["file"]
         if not path.is_file():
             raise DataError(f"{path}: missing; the manifest lists it", hint=AGAIN)
         if path.stat().st_size != self.entry["bytes"] or digest(path) != self.entry["digest"]:

@@ -128,7 +128,7 @@ class StoreWriter:
             **notes,
         }
         manifest["digest"] = manifest_digest(manifest)
-        # Whatever is written stands in the folder of parts until it is whole, so that a kill leaves nothing behind.
+        # Until it is whole, everything stands in the folder of parts: a kill leaves nothing behind.
         write_text(self.parts / MANIFEST, json.dumps(manifest, indent=1, sort_keys=True) + "\n")
         try:
             (self.folder / MANIFEST).unlink(missing_ok=True)
@@ -220,7 +220,8 @@ def write_part(path: Path, arrays: Mapping[str, np.ndarray], about: Mapping[str,
                 f"{about['names']}: {name}: numbers that are not finite", hint="repair or remove the source"
             )
     with atomic(path) as temporary, temporary.open("wb") as file:
-        np.savez(file, _about=json.dumps(dict(about), sort_keys=True), **dict(arrays))
+        contents: dict[str, Any] = {"_about": json.dumps(dict(about), sort_keys=True), **arrays}
+        np.savez(file, **contents)
     return frames.pop()
 
 

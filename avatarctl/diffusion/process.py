@@ -1,7 +1,7 @@
 """Noise schedules and the forward process of denoising diffusion.
 
-Ho et al., "Denoising Diffusion Probabilistic Models" (2020); the cosine schedule is from Nichol and Dhariwal, "Improved
-Denoising Diffusion Probabilistic Models" (2021).
+Ho et al., "Denoising Diffusion Probabilistic Models" (2020); the cosine schedule is from Nichol and Dhariwal,
+"Improved Denoising Diffusion Probabilistic Models" (2021).
 """
 
 from __future__ import annotations

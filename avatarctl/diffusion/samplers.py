@@ -15,8 +15,9 @@ Denoise = Callable[[Tensor, int], Tensor]
 def ddim(process: Process, steps: Sequence[int], denoise: Denoise, start: Tensor) -> Tensor:
     """The sample reached from `start` by deterministic steps (eta 0).
 
-    The signal left after the last step is that of step 0 (`set_alpha_to_one` false), so a last step at 0 changes nothing
-    and its network call is left out: equal to making it up to rounding (spec sparse-tracking 6.2).
+    The signal left after the last step is that of step 0 (`set_alpha_to_one` false), so a last step at 0
+    changes nothing and its network call is left out: equal to making it up to rounding (spec sparse-tracking
+    6.2).
 
     Args:
         steps: Original step numbers, the noisiest first.

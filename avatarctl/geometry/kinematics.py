@@ -36,7 +36,7 @@ def joint_positions(world: Tensor, rest: Tensor, parents: Sequence[int]) -> Tens
     expect(world, f"... {len(parents)} 3 3", "world")
     offsets = rest[..., 1:, :] - rest[..., list(parents[1:]), :]
     steps = (world[..., list(parents[1:]), :, :] @ offsets.unsqueeze(-1)).squeeze(-1)
-    chain = [rest[..., 0, :].expand(world.shape[:-3] + (3,))]
+    chain = [rest[..., 0, :].expand((*world.shape[:-3], 3))]
     for joint in range(1, len(parents)):
         chain.append(chain[parents[joint]] + steps[..., joint - 1, :])
     return torch.stack(chain, dim=-2)

@@ -1,8 +1,8 @@
 """Rotations: matrix, quaternion (wxyz), axis-angle, 6D and Euler angles; any leading shape.
 
-Names read `result_from_source`. The axis-angle and matrix conversions are the variants of the published sparse-tracking
-system (spec sparse-tracking 3.1), with gradients that stay finite at the identity; 6D is from Zhou et al., "On the
-Continuity of Rotation Representations in Neural Networks" (CVPR 2019).
+Names read `result_from_source`. The axis-angle and matrix conversions are the variants of the published
+sparse-tracking system (spec sparse-tracking 3.1), with gradients that stay finite at the identity; 6D is from
+Zhou et al., "On the Continuity of Rotation Representations in Neural Networks" (CVPR 2019).
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ def matrix_from_axis_angle(axis_angle: Tensor) -> Tensor:
     square = (axis_angle * axis_angle).sum(-1, keepdim=True)
     is_large = square > 1e-6
     theta = torch.where(is_large, square, torch.ones_like(square)).sqrt()
-    # parity: the axis is divided by theta + 1e-6, which leaves R slightly non-orthogonal (sparse-tracking 3.1).
+    # parity: the axis is divided by theta + 1e-6, R is slightly non-orthogonal (sparse-tracking 3.1).
     axis = axis_angle / (theta + 1e-6)
     cos, sin = theta.cos().unsqueeze(-1), theta.sin().unsqueeze(-1)
     eye = torch.eye(3, dtype=axis_angle.dtype, device=axis_angle.device)
@@ -188,7 +188,7 @@ def euler_zxy_from_matrix(matrix: Tensor) -> Tensor:
 
 
 def minimal_rotation(source: Tensor, target: Tensor) -> Tensor:
-    """The smallest rotations [..., 3, 3] that turn directions `source` into `target` (both [..., 3], any length)."""
+    """The smallest rotations [..., 3, 3] that turn directions `source` [..., 3] into `target` [..., 3]."""
     source = torch.nn.functional.normalize(source, dim=-1)
     target = torch.nn.functional.normalize(target, dim=-1)
     cross = torch.linalg.cross(source, target, dim=-1)

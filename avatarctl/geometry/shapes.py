@@ -9,8 +9,8 @@ def expect(tensor: torch.Tensor, shape: str, name: str) -> dict[str, int]:
     """Sizes of the named dimensions of a tensor, or a `ValueError` that names the argument.
 
     Args:
-        shape: Dimensions separated by blanks: numbers, letters (equal letters mean equal sizes), and a leading "..." for
-            any number of dimensions, for example "... J 3".
+        shape: Dimensions separated by blanks: numbers, letters (equal letters mean equal sizes), and
+            a leading "..." for any number of dimensions, for example "... J 3".
         name: The argument, for the message.
     """
     wanted = shape.split()

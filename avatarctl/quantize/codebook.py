@@ -1,8 +1,8 @@
 """Product quantisation with codes learned by gradient and dead codes moved to the data.
 
-Several books share a latent, each coding a slice of its channels. Van den Oord et al., "Neural Discrete Representation
-Learning" (2017); the moves and the contrastive term follow Zheng and Vedaldi, "Online Clustered Codebook" (ICCV 2023), as
-the published SAGE Net uses them (spec sparse-tracking 4.3).
+Several books share a latent, each coding a slice of its channels. Van den Oord et al., "Neural Discrete
+Representation Learning" (2017); the moves and the contrastive term follow Zheng and Vedaldi, "Online
+Clustered Codebook" (ICCV 2023), as the published SAGE Net uses them (spec sparse-tracking 4.3).
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ TEMPERATURE = 0.07
 
 @dataclass(frozen=True)
 class Quantized:
-    """`values` [..., D] with straight-through gradients, `codes` [..., books] int64, `losses` [...] per token."""
+    """`values` [..., D] with straight-through gradients, `codes` [..., books], `losses` [...] per token."""
 
     values: Tensor
     codes: Tensor
@@ -29,8 +29,8 @@ class Quantized:
 class ProductCodebook(nn.Module):
     """Books of codes, one for each slice of the channels.
 
-    In training mode each call also updates `usage` and moves little-used codes towards the latents, in place and outside
-    the graph; the returned values and gradients are those of the codes before the move.
+    In training mode each call also updates `usage` and moves little-used codes towards the latents, in place
+    and outside the graph; the returned values and gradients are those of the codes before the move.
 
     Args:
         books: Slices of a latent.
@@ -43,22 +43,29 @@ class ProductCodebook(nn.Module):
     usage: Tensor
 
     def __init__(
-        self, books: int = 8, codes: int = 64, channels: int = 384, beta: float = 1.0, contrastive_books: int = 2
+        self,
+        books: int = 8,
+        codes: int = 64,
+        channels: int = 384,
+        *,
+        beta: float = 1.0,
+        contrastive_books: int = 2,
     ) -> None:
         super().__init__()
         self.beta, self.contrastive_books = beta, contrastive_books
         width = channels // books
         self.books = nn.ModuleList(nn.Embedding(codes, width) for _ in range(books))
-        for book in self.books:
-            nn.init.uniform_(book.weight, -1 / codes, 1 / codes)
+        for weight in self.books.parameters():
+            nn.init.uniform_(weight, -1 / codes, 1 / codes)
         self.register_buffer("usage", torch.zeros(codes, books))
 
     def forward(self, latents: Tensor) -> Quantized:
         """Nearest codes of latents [..., D]."""
         slices = latents.flatten(0, -2).chunk(len(self.books), dim=-1)
         chosen, contrast, values = [], latents.new_zeros(()), []
-        for index, (book, rows) in enumerate(zip(self.books, slices, strict=True)):
-            weight = book.weight.clone()  # what the graph keeps, since the move overwrites the codes
+        for index, rows in enumerate(slices):
+            # What the graph keeps, since the move overwrites the codes.
+            weight = self.book(index).clone()
             nearness = similarities(rows, weight)
             codes = nearness.argmax(dim=1)
             chosen.append(codes)
@@ -68,13 +75,19 @@ class ProductCodebook(nn.Module):
                     contrast = contrast + self._contrastive(nearness)
                 self._move(index, rows, nearness, codes)
         coded = torch.cat(values, dim=-1).reshape(latents.shape)
-        losses = ((coded - latents.detach()) ** 2).mean(-1) + self.beta * ((coded.detach() - latents) ** 2).mean(-1)
+        towards_latents = ((coded - latents.detach()) ** 2).mean(-1)
+        commitment = ((coded.detach() - latents) ** 2).mean(-1)
         shape = (*latents.shape[:-1], len(self.books))
         return Quantized(
             values=latents + (coded - latents).detach(),
             codes=torch.stack(chosen, dim=-1).reshape(shape),
-            losses=losses + contrast,
+            losses=towards_latents + self.beta * commitment + contrast,
         )
+
+    def book(self, index: int) -> Tensor:
+        """The codes of one book [K, D / books]."""
+        codes: Tensor = self.get_parameter(f"books.{index}.weight")
+        return codes
 
     def _contrastive(self, nearness: Tensor) -> Tensor:
         """Each code is drawn to its nearest rows and pushed from the half that is farthest."""
@@ -90,10 +103,10 @@ class ProductCodebook(nn.Module):
     @torch.no_grad()
     def _move(self, index: int, rows: Tensor, nearness: Tensor, codes: Tensor) -> None:
         """Track the usage of one book and move its codes towards their nearest rows, the unused ones most."""
-        book = self.books[index].weight
+        book = self.book(index)
         share = torch.bincount(codes, minlength=len(book)).to(self.usage.dtype) / len(codes)
         self.usage[:, index].mul_(DECAY).add_(share, alpha=1 - DECAY)
-        # parity: the exponent's factor is the number of all codes, although one book has a share of them (quirk 5).
+        # parity: the exponent's factor is the number of all codes, of which a book has a share (quirk 5).
         total = len(self.books) * len(book)
         move = torch.exp(-(self.usage[:, index] * total * 10) / (1 - DECAY) - 1e-3)[:, None]
         anchors = rows[nearness.argmax(dim=0)]

@@ -25,7 +25,7 @@ AZIMUTH, ELEVATION = math.radians(32), math.radians(13)
 """Where the camera stands as the first actor sees it: to the left of straight ahead, above the horizon."""
 FLESH, CROWN = 0.13, 0.2
 """How far a body reaches beyond its joints, and its crown beyond the head joint, metres."""
-MARGIN = 0.86
+MARGIN = 0.91
 """Share of the picture that bodies may fill."""
 CALM, LOOK_AHEAD = 0.5, 1.5
 """How slowly the camera turns its attention (standard deviation), and how early it steps back, seconds."""

@@ -66,7 +66,6 @@ def open_run(
     seed: int | None = None,
     json: bool = False,
     quiet: bool = False,
-    verbose: int = 0,
     registry: Any = None,
 ) -> Iterator[Run]:
     """A run in its folder until the block ends; the manifest says how it ended.

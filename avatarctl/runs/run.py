@@ -233,7 +233,7 @@ class Run:
         """Pictures and films."""
         from avatarctl.render import Render
 
-        return Render(device=self.device)
+        return Render(device=self.device, progress=self.progress)
 
     @property
     def assets(self) -> ModuleType:

@@ -62,7 +62,7 @@ def compute(poses: Tensor, trans: Tensor, rest: Tensor, joints: tuple[int, ...] 
 
 
 def _piece(poses: Tensor, trans: Tensor, rest: Tensor, joints: list[int]) -> tuple[Tensor, ...]:
-    angles = poses.unflatten(-1, (NUM_BODY, 3))
+    angles = poses.reshape(-1, NUM_BODY, 3)
     local = matrix_from_axis_angle(angles)
     world = global_rotations(local, BODY_PARENTS)[:, joints]
     posed = matrix_from_axis_angle_smpl(angles.float())

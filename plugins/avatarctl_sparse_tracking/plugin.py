@@ -103,3 +103,8 @@ def avatarctl_weights() -> Iterator[Weights]:
         read=f"{PACKAGE}.official:read",
         write=f"{PACKAGE}.official:write",
     )
+    yield Weights(
+        name="open-small",
+        summary="small networks trained on the embedded open clips",
+        path=str(HERE / "weights" / "open-small.safetensors"),
+    )

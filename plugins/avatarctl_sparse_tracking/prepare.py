@@ -9,7 +9,7 @@ import os
 import shutil
 from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,7 +24,7 @@ from avatarctl.files import write_text
 from avatarctl.motion.tracking import Tracking
 from avatarctl_sparse_tracking import features, sources
 from avatarctl_sparse_tracking.preparing import FPS, Outcome, Task, run_all
-from avatarctl_sparse_tracking.sources import Found
+from avatarctl_sparse_tracking.sources import Found, Source
 
 if TYPE_CHECKING:
     from avatarctl.body import BodyModel
@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 
 DONE = "prepared.json"
 """In a folder of official files: what they were made from, and what was left out."""
+PARTS = ".parts"
+"""In a folder of official files, while they are made: what is done."""
 WORTH_A_POOL = 200 << 20
 """Bytes of raw data from which starting several processes pays."""
 SPLITS = ("train", "test")
@@ -106,70 +108,80 @@ def prepare(settings: PrepareAmass, run: Run, found: Found, body: BodyModel) -> 
     Raises:
         DataError: No clip can be used, the output cannot be written, or another store is in the way.
     """
-    rest = body.rest_joints[:NUM_BODY]
     attributes = attributes_of(settings, found, body)
     options = _digest(attributes)
-    keys = [clip.key(options) for clip in found.clips]
-    inputs = _digest(
-        [options, [[key, clip.name, clip.split] for key, clip in zip(keys, found.clips, strict=True)]]
-    )
+    keys = {clip.name: clip.key(options) for clip in found.clips}
+    lines = [(clip.split, [keys[clip.name], clip.name, clip.split]) for clip in found.clips]
+    store_inputs = _digest([options, [line for split, line in lines if split]])
+    official_inputs = _digest([options, [line for _, line in lines]])
     official = settings.official_out if "official" in settings.layout else None
-    known = _known(official, inputs) if official else None
-    is_official_done = official is None or known is not None
-    if official and is_official_done:
-        shutil.rmtree(official / ".parts", ignore_errors=True)
     with ExitStack() as stack:
         writer = None
+        known = _known(official, official_inputs) if official else None
+        if official and known:
+            shutil.rmtree(official / PARTS, ignore_errors=True)
+            official = None
         if "store" in settings.layout:
             writer = stack.enter_context(StoreWriter(settings.store, features.FIELDS, attributes))
             _check_replace(writer, attributes, settings)
-            if writer.is_finished(inputs):
-                known = _from_manifest(writer.existing() or {})
+            if writer.is_finished(store_inputs):
+                known = known or _from_manifest(writer.existing() or {})
                 writer.discard_parts()
                 writer = None
-        if writer is None and is_official_done and known:
+        if writer is None and official is None and known:
             run.log.info("everything is up to date")
             return _record(run, settings, known)
-        tasks = []
-        for key, clip in zip(keys, found.clips, strict=True):
-            path = f"{sources.EMBEDDED}:{clip.name}" if clip.is_embedded else str(clip.path)
-            task = Task(
-                clip.name,
-                clip.subset,
-                clip.split,
-                clip.source,
-                path,
-                clip.listed,
-                key,
-                rest.numpy(),
-                clip.rate,
-            )
-            if writer and clip.split:
-                task = replace(task, part=str(writer.part(key)))
-            if official and not is_official_done:
-                marker = official / ".parts" / key
-                task = replace(task, official=str(official / f"{clip.name}.pt"), marker=str(marker))
-            tasks.append(task)
+        rest = body.rest_joints[:NUM_BODY].numpy()
+        tasks = [_task(clip, keys[clip.name], rest, writer, official) for clip in found.clips]
         if writer:
             writer.check_space(found.frames)
         results = run_all(tasks, _workers(settings.workers, found))
         outcomes = list(run.progress(results, "preparing", total=len(tasks)))
         summary = _summarise(found, outcomes)
         if writer:
-            usable = [outcome.task for outcome in outcomes if outcome.status == "ok"]
-            splits = {split: [task.key for task in usable if task.split == split] for split in SPLITS}
-            writer.finish(splits, inputs, left_out=summary.left_out)
-        if official and not is_official_done:
-            words = {
-                "inputs": inputs,
-                "clips": summary.clips,
-                "frames": summary.frames,
-                "left_out": summary.left_out,
-            }
-            made = write_text(official / ".parts" / DONE, json.dumps(words, indent=1, sort_keys=True) + "\n")
-            made.replace(official / DONE)
-            shutil.rmtree(official / ".parts", ignore_errors=True)
+            _finish_store(writer, store_inputs, outcomes, summary)
+        if official:
+            _finish_official(official, official_inputs, summary)
         return _record(run, settings, summary)
+
+
+def _task(
+    clip: Source, key: str, rest: np.ndarray, writer: StoreWriter | None, official: Path | None
+) -> Task:
+    """What is to be made of a clip: a part of the store, an official file, or both."""
+    return Task(
+        name=clip.name,
+        subset=clip.subset,
+        split=clip.split,
+        source=clip.source,
+        path=f"{sources.EMBEDDED}:{clip.name}" if clip.is_embedded else str(clip.path),
+        listed=clip.listed,
+        key=key,
+        rest=rest,
+        rate=clip.rate,
+        part=str(writer.part(key)) if writer and clip.split else "",
+        official=str(official / f"{clip.name}.pt") if official else "",
+        marker=str(official / PARTS / key) if official else "",
+    )
+
+
+def _finish_store(writer: StoreWriter, inputs: str, outcomes: list[Outcome], summary: Summary) -> None:
+    usable = [outcome.task for outcome in outcomes if outcome.status == "ok"]
+    splits = {split: [task.key for task in usable if task.split == split] for split in SPLITS}
+    chosen = {outcome.task.source for outcome in outcomes if outcome.task.split}
+    writer.finish(splits, inputs, left_out=[one for one in summary.left_out if one["source"] in chosen])
+
+
+def _finish_official(official: Path, inputs: str, summary: Summary) -> None:
+    words = {
+        "inputs": inputs,
+        "clips": summary.clips,
+        "frames": summary.frames,
+        "left_out": summary.left_out,
+    }
+    made = write_text(official / PARTS / DONE, json.dumps(words, indent=1, sort_keys=True) + "\n")
+    made.replace(official / DONE)
+    shutil.rmtree(official / PARTS, ignore_errors=True)
 
 
 def attributes_of(settings: PrepareAmass, found: Found, body: BodyModel) -> dict[str, Any]:
@@ -239,8 +251,8 @@ def _summarise(found: Found, outcomes: Sequence[Outcome]) -> Summary:
 
 def _from_manifest(manifest: dict[str, Any]) -> Summary:
     splits = manifest["splits"]
-    counts = ({name: splits[name][what] for name in splits} for what in ("clips", "frames"))
-    return Summary(*counts, left_out=manifest["left_out"])
+    clips, frames = ({name: splits[name][what] for name in splits} for what in ("clips", "frames"))
+    return Summary(clips, frames, manifest["left_out"])
 
 
 def _known(official: Path, inputs: str) -> Summary | None:

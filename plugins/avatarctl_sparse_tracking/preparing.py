@@ -124,7 +124,7 @@ def run_task(task: Task) -> Outcome:
             task, features.official_file(poses, trans, made, raw.gender, task.listed), len(poses) - 1
         )
     if not is_stored:
-        about = {
+        about: dict[str, str | float] = {
             "names": task.name, "source": task.source, "subset": task.subset, "gender": raw.gender,
             "source_fps": raw.fps, "fps": raw.fps / step if step else FPS,
         }  # fmt: skip
@@ -137,7 +137,7 @@ def bring_to_60(raw: Raw, rate: str) -> tuple[Tensor, Tensor, int]:
     step = amass.stride(raw.fps) if rate == "published" else int(raw.fps == FPS)
     if step:
         return raw.poses[::step], raw.trans[::step], step
-    motion = Motion(poses=raw.poses.unflatten(1, (NUM_BODY, 3)), root=raw.trans, fps=raw.fps).resampled(FPS)
+    motion = Motion(poses=raw.poses.reshape(-1, NUM_BODY, 3), root=raw.trans, fps=raw.fps).resampled(FPS)
     return motion.poses.flatten(1), motion.root, 0
 
 

@@ -140,6 +140,8 @@ class TrainVqvae(Train):
     """Windows in a step."""
     mask_ratio: Share = 0.5
     """Share of the joints whose rotations are hidden from the encoder."""
+    epochs_plain: Annotated[int, Field(ge=0)] = 0
+    """First passes without quantiser, which small data needs to leave the mean pose; published: none."""
     network: VqvaeNetwork = VqvaeNetwork()
     """Sizes."""
     losses: VqvaeLosses = VqvaeLosses()

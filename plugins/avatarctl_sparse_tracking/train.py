@@ -29,6 +29,7 @@ from avatarctl_sparse_tracking.training import (
     half,
     length,
     load,
+    of_part,
     seen,
     tracked,
     validate_half,
@@ -71,11 +72,14 @@ def run_vqvae(settings: TrainVqvae, run: Run) -> None:
         return validate_half(setup, run, part, settings.frame, reconstruct)
 
     config = {"networks": {name: sizes}, "frame": settings.frame}
-    with Loop(run, settings.loop, state, **length(settings, per_epoch), config=config) as loop:
+    with Loop(
+        run, settings.loop, state, **length(settings.loop, settings.epochs, per_epoch), config=config
+    ) as loop:
         for found in loop.over(batch):
             truth = half(found["sixd"], part)
             masked = hide(truth, found["draw"], settings.mask_ratio)
-            output, quantised = autoencode(network, masked, found["trackers"], run)
+            is_plain = loop.step_number < settings.epochs_plain * per_epoch
+            output, quantised = autoencode(network, masked, found["trackers"], run, is_plain)
             losses = vqvae_losses(
                 output[:, -1],
                 truth[:, -1],
@@ -99,29 +103,36 @@ def hide(rotations: Tensor, draw: Tensor, ratio: float) -> Tensor:
     return rotations.unflatten(-1, (-1, 6)).masked_fill(hidden, HIDDEN).flatten(-2)
 
 
-def autoencode(network: Vqvae, rotations: Tensor, trackers: Tensor, run: Run) -> tuple[Tensor, Tensor]:
+def autoencode(
+    network: Vqvae, rotations: Tensor, trackers: Tensor, run: Run, is_plain: bool = False
+) -> tuple[Tensor, Tensor]:
     """Reconstructed windows of this rank [B, T, 6 J], and the quantiser's loss over all ranks' tokens.
 
     The quantiser moves codes by what it sees, so every rank shows it the whole batch.
+
+    Args:
+        is_plain: Leave the quantiser out.
     """
     with run.autocast():
-        latents = network.latents(rotations, trackers)
-    whole = parallel.all_rows(latents.float())
-    quantized = network.codebook(whole)
-    mine = quantized.values[run.rank * len(latents) : (run.rank + 1) * len(latents)]
+        latents = network.latents(rotations, trackers).float()
+    losses = latents.new_zeros(())
+    if not is_plain:
+        quantized = network.codebook(parallel.all_rows(latents))
+        latents = quantized.values[run.rank * len(latents) : (run.rank + 1) * len(latents)]
+        losses = quantized.losses
     with run.autocast():
-        output = network.decode(mine)
-    return output.float(), quantized.losses
+        output = network.decode(latents)
+    return output.float(), losses
 
 
 def run_diffusion(settings: TrainDiffusion, run: Run) -> None:
     """Latent diffusion of one body half (spec 5.2, 5.3)."""
     setup, part = Setup.of(settings, run), settings.part
-    sources = [run.weights(settings.vqvae, stage="vqvae", accept=lambda s: s["part"] == part)]
+    sources = [run.weights(settings.vqvae, stage="vqvae", accept=of_part(part))]
     vqvae: Vqvae = load(sources[0], f"{part}_vqvae", run.device)
     upper: LatentDiffusion | None = None
     if part == "lower":
-        sources.append(run.weights(settings.upper, stage="diffusion", accept=lambda s: s["part"] == "upper"))
+        sources.append(run.weights(settings.upper, stage="diffusion", accept=of_part("upper")))
         upper = load(sources[1], "upper", run.device)
     frame = frame_of(*sources)
     latent = int(vqvae.to_latent.out_features)
@@ -147,7 +158,7 @@ def run_diffusion(settings: TrainDiffusion, run: Run) -> None:
         }
         return {**found._asdict(), **draws}
 
-    def validate(model: LatentDiffusion) -> dict[str, float]:
+    def validate(model: Any) -> dict[str, float]:
         def reconstruct(found: Batch) -> Tensor:
             zeros = found.trackers.new_zeros(len(found.trackers), *shape[1:])
             given = None if upper is None else sample(upper, found.trackers, zeros)
@@ -156,7 +167,9 @@ def run_diffusion(settings: TrainDiffusion, run: Run) -> None:
         return validate_half(setup, run, part, frame, reconstruct)
 
     config = {"networks": {part: sizes}, "frame": frame}
-    with Loop(run, settings.loop, state, **length(settings, per_epoch), config=config) as loop:
+    with Loop(
+        run, settings.loop, state, **length(settings.loop, settings.epochs, per_epoch), config=config
+    ) as loop:
         model = loop.parallel(network)
         for found in loop.over(batch):
             with torch.no_grad():
@@ -188,7 +201,7 @@ def run_decoder(settings: TrainDecoder, run: Run) -> None:
     """Full-body decoder, then decoder and both diffusion models together (spec 5.4)."""
     setup = Setup.of(settings, run)
     sources = {
-        part: run.weights(words, stage="diffusion", accept=lambda s, part=part: s["part"] == part)
+        part: run.weights(words, stage="diffusion", accept=of_part(part))
         for part, words in (("upper", settings.upper), ("lower", settings.lower))
     }
     frame = frame_of(*sources.values())
@@ -215,7 +228,11 @@ def run_decoder(settings: TrainDecoder, run: Run) -> None:
         return {**found._asdict(), "upper": noise.normal(shape), "lower": noise.normal(shape)}
 
     with Loop(
-        run, settings.loop, state, **length(settings, per_epoch), config={"networks": sizes, "frame": frame}
+        run,
+        settings.loop,
+        state,
+        **length(settings.loop, settings.epochs, per_epoch),
+        config={"networks": sizes, "frame": frame},
     ) as loop:
         for found in loop.over(batch):
             is_joint = loop.step_number >= settings.epochs_decoder * per_epoch
@@ -269,9 +286,10 @@ def run_refiner(settings: TrainRefiner, run: Run) -> None:
     def refined(model: nn.Module, found: Sequence) -> Tensor:
         return turn_root(found.made + model(found.made[None])[0][0], found.turn.mT)
 
-    with Loop(run, settings.loop, state, **length(settings, per_epoch), config=config) as loop:
-        for found in loop.over(lambda step: (draw(step),)):
-            found = found[0]
+    with Loop(
+        run, settings.loop, state, **length(settings.loop, settings.epochs, per_epoch), config=config
+    ) as loop:
+        for found in loop.over(draw):
             losses = refiner_losses(
                 refined(network, found), found.truth, found.tracked, setup.rest, settings.losses
             )

@@ -24,6 +24,7 @@ from avatarctl_sparse_tracking.prepare import rest_digest
 from avatarctl_sparse_tracking.sampling import latents_of
 
 if TYPE_CHECKING:
+    from avatarctl.config.groups import Loop
     from avatarctl.runs import Run
     from avatarctl_sparse_tracking.settings import Train
 
@@ -192,9 +193,14 @@ def validate_whole(setup: Setup, run: Run, frame: str, models: tuple[nn.Module, 
     return {"mpjpe": float(torch.cat(errors).mean())}
 
 
-def length(settings: Train, per_epoch: int) -> dict[str, int]:
+def of_part(part: str) -> Callable[[Mapping[str, Any]], bool]:
+    """Whether a run's settings are those of one body half."""
+    return lambda settings: settings["part"] == part
+
+
+def length(loop: Loop, epochs: int, per_epoch: int) -> dict[str, int]:
     """Steps of the stage, and of an epoch."""
-    return {"steps": settings.loop.steps or settings.epochs * per_epoch, "steps_per_epoch": per_epoch}
+    return {"steps": loop.steps or epochs * per_epoch, "steps_per_epoch": per_epoch}
 
 
 def chosen_by(settings: Train) -> str:

@@ -1,9 +1,9 @@
 """Golden cases: finding them and their checks, running one, and measuring it against its tolerance.
 
-A case is `NAME.json` beside `NAME.npz`; the words of its JSON get its own `path`, for further files beside it. A check
-is a function `check(case, arrays, folder)` that a module
-`SYSTEM/check_*.py` lists in `KINDS` under the case's kind; it returns what the product computes for every
-array of the case that is not an input. Such a module may also have, per kind,
+A case is `NAME.json` beside `NAME.npz`; the words of its JSON get its own `path`, for files beside it. A
+check is a function `check(case, arrays, folder)` that a module `SYSTEM/check_*.py` lists in `KINDS` under
+the case's kind; it returns what the product computes for every array of the case that is not an input. Such
+a module may also have, per kind,
 
     INPUTS      names or patterns of the arrays that go in; all others must come out
     TOLERANCES  {name or pattern: {"rtol": ..., "atol": ...}} where the case's tolerance is a sentence; beside
@@ -37,8 +37,8 @@ WAITING: dict[tuple[str, str], str] = {
 EXPECTED: dict[tuple[str, str, str], tuple[float, str]] = {
     ("sparse-tracking", "positional_encodings", "timestep_embedding"): (
         25.0,
-        "the processor's own exp: torch's float32 exp differs between processors by one unit in the last place at "
-        "frequencies 12, 13 and 44 (MKL in its SSE mode gives the stored ones), which step 999 multiplies to 3e-5",
+        "processor's exp: torch's float32 exp differs between processors by one unit in the last place "
+        "at frequencies 12, 13 and 44 (MKL's SSE mode gives the stored ones); step 999 makes 3e-5 of it",
     ),
 }
 """Arrays that are expected to fail on some machines: up to how many tolerances, and why."""

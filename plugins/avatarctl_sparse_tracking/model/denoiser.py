@@ -83,6 +83,11 @@ class Block(nn.Module):
         self.attn, self.mlp = Attention(width, heads), Mlp(width)
         self.modulation = nn.Sequential(nn.SiLU(), nn.Linear(width, 6 * width))
 
+    def modulated(self, time: Tensor) -> Tensor:
+        """What embedded steps [B, C] say to this block [B, 1, 6 C]."""
+        modulation: Tensor = self.modulation(time)[:, None]
+        return modulation
+
     def forward(self, x: Tensor, modulation: Tensor) -> Tensor:
         """Tokens [B, L, C].
 
@@ -106,9 +111,10 @@ class Denoiser(nn.Module):
     ) -> None:
         super().__init__()
         self.width = width
-        self.time = nn.Sequential(nn.Linear(TIME_WIDTH, width), nn.SiLU(), nn.Linear(width, width))
-        for layer in (self.time[0], self.time[2]):
+        layers = nn.Linear(TIME_WIDTH, width), nn.Linear(width, width)
+        for layer in layers:
             nn.init.normal_(layer.weight, std=0.02)
+        self.time = nn.Sequential(layers[0], nn.SiLU(), layers[1])
         self.frames_in = nn.Conv1d(frames, frames // 2, 1)
         self.join = nn.Linear(2 * latent, latent) if is_given else None
         self.align = nn.Conv1d(frames // 2, frames // 2, 1)
@@ -119,7 +125,7 @@ class Denoiser(nn.Module):
     def modulations(self, steps: Tensor) -> list[Tensor]:
         """What the step numbers [B] say to each block [B, 1, 6 C]; constant while the weights are."""
         time = self.time(time_table(steps))
-        return [block.modulation(time)[:, None] for block in self.blocks]
+        return [block.modulated(time) for block in self.blocks]  # type: ignore[operator]
 
     def context(self, condition: Tensor) -> Tensor:
         """The condition's share of the tokens [B, L, C], constant over the steps."""
@@ -136,7 +142,7 @@ class Denoiser(nn.Module):
             context: From `context`.
             given: The upper half's latents [B, L, D].
         """
-        if self.join is not None:
+        if self.join is not None and given is not None:
             noisy = self.join(torch.cat([given, noisy], dim=-1))
         x = context + F.linear(self.align(noisy), self.enter.weight[:, self.width :])
         for block, modulation in zip(self.blocks, modulations, strict=True):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import pickle
 import zipfile
+from contextlib import suppress
 
 import numpy as np
 import pytest
@@ -140,15 +141,17 @@ def test_truncated_files_are_refused_at_every_length(make, tmp_path, form):
 def test_flipped_bits_in_an_archive_are_found(make, tmp_path):
     whole = bytearray(make.write_body(tmp_path, "smpl").read_bytes())
     path = tmp_path / "model.npz"
+    path.write_bytes(whole)
+    sound = read(path)
 
     for place in np.random.default_rng(0).integers(0, len(whole), 40):
         whole[place] ^= 0x10
         path.write_bytes(whole)
         whole[place] ^= 0x10
-        try:
-            read(path)  # a flip in a time stamp harms nothing
-        except DataError as error:
-            assert str(path) in error.message
+        with suppress(DataError):  # a flip in a time stamp harms nothing
+            body = read(path)
+            assert torch.equal(body.template, sound.template)
+            assert torch.equal(body.pose_directions, sound.pose_directions)
 
 
 def test_other_things_than_bodies_are_refused(tmp_path):

@@ -1,0 +1,141 @@
+"""The training stages through their commands: the chain, resumed runs, several processes."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from avatarctl_sparse_tracking import pipeline
+
+from avatarctl.checkpoints import native, open_weights
+from avatarctl.cli.main import main
+
+PRESET = str(Path(__file__).with_name("tiny.yaml"))
+CHAIN = (
+    ("vqvae", "--part", "upper"),
+    ("vqvae", "--part", "lower"),
+    ("diffusion", "--part", "upper"),
+    ("diffusion", "--part", "lower"),
+    ("decoder",),
+    ("refiner",),
+)
+TORCHRUN = (
+    "-m", "torch.distributed.run", "--nproc-per-node", "2",
+    "--rdzv-backend", "c10d", "--rdzv-endpoint", "localhost:0",
+)  # fmt: skip
+
+pytestmark = pytest.mark.slow
+
+
+def words(store: Path, stage: str, *more: str) -> list[str]:
+    return ["train", "sparse", "--stage", stage, "-c", PRESET, "--store", str(store), *more]
+
+
+@pytest.fixture(scope="module")
+def chain(small_store, tmp_path_factory):
+    """The runs folder of all stages, trained one after the other; each finds the ones before by `latest`."""
+    root = tmp_path_factory.mktemp("chain") / "runs"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("AVATARCTL_RUNS", str(root))
+        for stage, *more in CHAIN:
+            assert main(words(small_store, stage, *more)) == 0
+    return root
+
+
+def start(root: Path, store: Path, *more: str, launcher: tuple[str, ...] = (), **variables: str):
+    return subprocess.Popen(
+        [sys.executable, *launcher, "-m", "avatarctl", *words(store, *more)],
+        env={**os.environ, "AVATARCTL_RUNS": str(root), "OMP_NUM_THREADS": "1", **variables},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def finish(process) -> None:
+    _, errors = process.communicate(timeout=240)
+    assert process.returncode == 0, errors
+
+
+def losses(folder: Path) -> list[float]:
+    lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    return [line["total"] for line in lines if line["split"] == "train"]
+
+
+def test_the_chain_ends_with_weights_that_infer(chain, small_store):
+    refiner = open_weights(chain / "train-sparse-refiner" / "001" / "weights.safetensors")
+
+    model = pipeline.load(refiner)
+
+    assert set(refiner.parts) == {"upper", "lower", "decoder", "refiner"}
+    assert model.frame == "heading"
+    assert torch.isfinite(model.sixd(torch.randn(30, 54))).all()
+
+
+def test_every_stage_lists_what_it_came_from(chain):
+    for stage, inputs in (("diffusion", 2), ("decoder", 3), ("refiner", 2)):
+        manifest = json.loads((chain / f"train-sparse-{stage}" / "001" / "manifest.json").read_text())
+        assert len(manifest["inputs"]) == inputs
+        assert manifest["status"] == "finished"
+
+
+def test_latest_takes_the_half_that_was_asked_for(chain):
+    manifest = json.loads((chain / "train-sparse-diffusion" / "002" / "manifest.json").read_text())
+
+    used = [item["path"] for item in manifest["inputs"] if item["path"].endswith(".safetensors")]
+
+    assert [Path(path).parent.parent.name for path in used] == [
+        "train-sparse-vqvae",
+        "train-sparse-diffusion",
+    ]
+    assert [Path(path).parent.name for path in used] == ["002", "001"]
+
+
+@pytest.mark.parametrize("stage", [("vqvae", "--part", "lower"), ("decoder",)], ids=lambda stage: stage[0])
+def test_a_killed_training_goes_on_bit_for_bit(stage, chain, small_store):
+    name, *more = stage
+    undisturbed = chain / f"train-sparse-{name}" / ("002" if more else "001")
+    out = chain.parent / f"killed-{name}"
+    process = start(chain, small_store, name, *more, "--out", str(out))
+    while not (out / "checkpoints" / "last.pt").exists():
+        assert process.poll() is None
+        time.sleep(0.01)
+    time.sleep(random.random() * 0.4)
+    process.kill()
+    process.communicate()
+
+    if not (out / "weights.safetensors").exists():
+        finish(start(chain, small_store, name, "--resume", str(out)))
+
+    expected, found = (native.load(folder / "weights.safetensors")[0] for folder in (undisturbed, out))
+    assert expected.keys() == found.keys()
+    assert all(torch.equal(expected[key], found[key]) for key in expected)
+
+
+@pytest.mark.parametrize(
+    "stage",
+    [("diffusion", "--part", "upper"), ("vqvae", "--part", "upper", "--set", "network.dropout=0")],
+    ids=lambda stage: stage[0],
+)
+def test_two_processes_have_the_loss_of_one(stage, chain, small_store, tmp_path):
+    name, *more = stage
+    alone, together = tmp_path / "alone", tmp_path / "together"
+
+    finish(start(chain, small_store, name, *more, "--out", str(alone)))
+    finish(start(chain, small_store, name, *more, "--out", str(together), launcher=TORCHRUN))
+
+    torch.testing.assert_close(torch.tensor(losses(together)), torch.tensor(losses(alone)), rtol=0, atol=1e-5)
+
+
+def test_a_store_without_enough_windows_is_one_line(small_store, capsys, tmp_path):
+    code = main(words(small_store, "vqvae", "--batch-size", "100000", "--out", str(tmp_path / "a")))
+
+    assert code == 5
+    assert "fewer windows than a batch of 100000" in capsys.readouterr().err
