@@ -12,10 +12,12 @@ from avatarctl.body import Bodies, BodyModel
 from avatarctl.body.tables import BODY_PARENTS, HEAD, NUM_BODY
 from avatarctl.checkpoints import Weights, open_weights
 from avatarctl.device import Noise, choose
+from avatarctl.device.memory import chunked
 from avatarctl.geometry.kinematics import forward_kinematics
 from avatarctl.geometry.rotations import axis_angle_from_matrix, matrix_from_axis_angle_smpl, matrix_from_sixd
 from avatarctl.geometry.shapes import expect
 from avatarctl.motion import Motion, Tracking
+from avatarctl_sparse_tracking.features import HEAD_PLACE
 from avatarctl_sparse_tracking.heading import heading, to_heading, turn_root
 from avatarctl_sparse_tracking.model import WINDOW, Decoder, LatentDiffusion, Refiner
 from avatarctl_sparse_tracking.plugin import avatarctl_weights
@@ -57,7 +59,7 @@ class Pipeline:
         """
         features = tracking.resampled(FPS).features().float()
         return self.place(
-            self.sixd(features, noise, refine=refine, batch_size=batch_size), features[:, 12:15]
+            self.sixd(features, noise, refine=refine, batch_size=batch_size), features[:, HEAD_PLACE]
         )
 
     @torch.no_grad()
@@ -70,25 +72,33 @@ class Pipeline:
         # The first frame stands for those before it, its steps included (spec 6.3).
         padded = torch.cat([frames[:1].expand(WINDOW - 1, 3, 18), frames])
         windows = padded.unfold(0, WINDOW, 1).movedim(-1, 1)  # [N, T, 3, 18], a view
-        pieces = [self._decode(part, noise) for part in windows.split(batch_size)]
+        pieces = [piece for part in windows.split(batch_size) for piece in self._decode(part, noise)]
         sixd, turns = (torch.cat(part) for part in zip(*pieces, strict=True))
         if refine and self.refiner is not None:
             sixd = sixd + self.refiner(sixd[None])[0][0]
         return turn_root(sixd, turns.mT).cpu()
 
-    def _decode(self, windows: Tensor, noise: Noise | None) -> tuple[Tensor, Tensor]:
-        """Last frames of windows in the networks' axes [B, 132], and the turns to those axes [B, 3, 3]."""
-        turn = torch.eye(3, device=self.device).expand(len(windows), 3, 3)
-        if self.frame == "heading":
-            turn, origin = heading(windows)
-            windows = to_heading(windows, turn, origin)
+    def _decode(self, windows: Tensor, noise: Noise | None) -> list[tuple[Tensor, Tensor]]:
+        """Last frames of windows in the networks' axes [B, 132], and the turns to those axes [B, 3, 3].
+
+        In pieces where memory is short; the noise is drawn for all windows at once, so it stays the same.
+        """
         shape = (len(windows), self.upper.tokens, self.upper.latent)
-        starts = (
+        starts = [
             windows.new_zeros(shape) if noise is None else noise.normal(shape, device=self.device)
             for _ in range(2)
-        )
-        latents = latents_of(self.upper, self.lower, windows, *starts)
-        return self.decoder(*latents, windows)[:, -1], turn
+        ]
+
+        def decode(rows: slice) -> tuple[Tensor, Tensor]:
+            seen = windows[rows]
+            turn = torch.eye(3, device=self.device).expand(len(seen), 3, 3)
+            if self.frame == "heading":
+                turn, origin = heading(seen)
+                seen = to_heading(seen, turn, origin)
+            latents = latents_of(self.upper, self.lower, seen, *(start[rows] for start in starts))
+            return self.decoder(*latents, seen)[:, -1], turn
+
+        return chunked(decode, len(windows), len(windows))
 
     def place(self, sixd: Tensor, head: Tensor) -> Motion:
         """The body placed so that its head joint meets the tracked head (spec 6.4).

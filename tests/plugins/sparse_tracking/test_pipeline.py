@@ -1,0 +1,113 @@
+"""The pipeline: frame by frame causality, batches, memory, headings, and the official layout."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from avatarctl_sparse_tracking import official, pipeline
+from avatarctl_sparse_tracking.heading import heading, to_heading, turn_root
+from avatarctl_sparse_tracking.official import MAPS
+
+from avatarctl.checkpoints import open_weights
+from avatarctl.device import Noise
+from avatarctl.errors import CheckpointError
+from avatarctl.geometry.rotations import matrix_about, matrix_from_sixd, sixd_from_matrix
+from avatarctl.motion.clips import clips
+from avatarctl.motion.tracking import Tracking
+
+
+@pytest.fixture(scope="module")
+def model(tiny_weights):
+    return pipeline.load(tiny_weights)
+
+
+@pytest.fixture(scope="module")
+def features():
+    return Tracking.from_motion(clips()["walk_2"].motion()[:60]).features().float()
+
+
+def test_a_frame_depends_on_no_later_one(model, features):
+    torch.testing.assert_close(model.sixd(features[:30]), model.sixd(features)[:30], rtol=0, atol=1e-5)
+
+
+def test_batches_do_not_change_the_result(model, features):
+    torch.testing.assert_close(model.sixd(features, batch_size=7), model.sixd(features), rtol=0, atol=1e-5)
+
+
+def test_less_memory_does_not_change_the_noise(model, features, monkeypatch):
+    expected = model.sixd(features, Noise.seeded(0, "sampling"))
+    sampler = pipeline.latents_of
+
+    def short_of_memory(upper, lower, windows, *starts):
+        if len(windows) > 16:
+            raise RuntimeError("CUDA out of memory")
+        return sampler(upper, lower, windows, *starts)
+
+    monkeypatch.setattr(pipeline, "latents_of", short_of_memory)
+    found = model.sixd(features, Noise.seeded(0, "sampling"))
+
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-5)
+
+
+def test_the_head_meets_the_tracked_head(model, features):
+    motion = model.place(model.sixd(features), features[:, 12:15])
+
+    again = Tracking.from_motion(motion)
+
+    torch.testing.assert_close(again.positions[:, 0].float(), features[:, 12:15], rtol=0, atol=1e-5)
+
+
+def test_turning_the_room_turns_the_motion(model, features):
+    turn = matrix_about("Z", torch.tensor(2.0))
+    frames = features.unflatten(-1, (3, 18))
+    vectors = [frames[..., :3], frames[..., 3:6], frames[..., 12:15], frames[..., 15:]]
+    first, second, places, moves = (vector @ turn.T for vector in vectors)
+    turned = torch.cat([first, second, frames[..., 6:12], places, moves], dim=-1).flatten(1)
+
+    expected = turn_root(model.sixd(features), turn.expand(len(features), 3, 3))
+
+    torch.testing.assert_close(model.sixd(turned), expected, rtol=0, atol=1e-4)
+
+
+def test_the_head_looks_along_minus_y_from_above_the_origin(features):
+    windows = features.unflatten(-1, (3, 18)).unfold(0, 20, 1).movedim(-1, 1)
+
+    seen = to_heading(windows, *heading(windows))
+
+    last = seen[:, -1, 0]
+    look = matrix_from_sixd(last[:, :6])[..., 2]
+    assert last[:, 12:14].abs().max() < 1e-6
+    assert (look[:, 1] < 0).all()
+    torch.testing.assert_close(
+        sixd_from_matrix(matrix_from_sixd(last[:, :6])), last[:, :6], rtol=0, atol=1e-5
+    )
+
+
+@pytest.mark.parametrize("part", ["upper", "lower", "decoder", "refiner"])
+def test_names_go_to_the_official_ones_and_back(part, tiny_weights):
+    ours = open_weights(tiny_weights).part(part)
+
+    theirs = {MAPS[part].theirs(name) for name in ours}
+
+    assert len(theirs) == len(ours)
+    assert {MAPS[part].ours(name) for name in theirs} == set(ours)
+
+
+def test_an_official_file_written_is_the_file_read(tiny_weights, tmp_path):
+    weights = open_weights(tiny_weights)
+    chosen = {part: weights.parts[part] for part in ("upper", "lower", "decoder")}
+    path = official.write(type(weights)(chosen, weights.config, "", tiny_weights), tmp_path / "best.pth.tar")
+
+    found, _ = official.read(path)
+
+    assert all(torch.equal(found[part][name], chosen[part][name]) for part in chosen for name in chosen[part])
+
+
+def test_weights_without_a_decoder_are_refused(tiny_weights, tmp_path):
+    weights = open_weights(tiny_weights)
+    path = type(weights)({"upper": weights.parts["upper"]}, weights.config, "", tiny_weights).write(
+        tmp_path / "upper.safetensors"
+    )
+
+    with pytest.raises(CheckpointError, match="has no 'lower'"):
+        pipeline.load(path)
