@@ -12,7 +12,9 @@ from torch import Tensor
 
 from avatarctl.body.tables import NUM_BODY
 from avatarctl.data.store import Store
-from avatarctl.geometry.rotations import matrix_about, matrix_from_sixd, sixd_from_matrix
+from avatarctl.geometry.rotations import matrix_from_sixd, sixd_from_matrix
+from avatarctl.motion.motion import Z_FROM_Y
+from avatarctl_sparse_tracking.heading import turn_of, turn_root
 
 CHUNK = 65536
 """Frames averaged at once."""
@@ -20,7 +22,7 @@ CHUNK = 65536
 
 @dataclass(frozen=True)
 class KeptPose:
-    """A pose of the body that faces +x: local rotations [22, 3, 3]; `source` says whose it is."""
+    """A pose of the body whose head looks along -y: local rotations [22, 3, 3]; `source` says whose it is."""
 
     local: Tensor
     source: str
@@ -28,29 +30,21 @@ class KeptPose:
     def follow(self, head: Tensor) -> Tensor:
         """Local 6D rotations [N, 132] of the pose turned with the head's world rotations [N, 3, 3]."""
         local = self.local.expand(len(head), -1, -1, -1).clone()
-        local[:, 0] = heading(head) @ self.local[0]
+        local[:, 0] = turn_of(head).mT @ self.local[0]
         return sixd_from_matrix(local).flatten(1)
-
-
-def heading(head: Tensor) -> Tensor:
-    """Rotations about the vertical (z) that turn +x to where the heads' faces point [..., 3, 3]."""
-    look, crown = head[..., 2], head[..., 1]
-    # Looking down, the crown points ahead; looking up, it points back.
-    ahead = look[..., :2] - look[..., 2:] * crown[..., :2]
-    return matrix_about("Z", torch.atan2(ahead[..., 1], ahead[..., 0]))
 
 
 def last_known(sixd: Tensor, head: Tensor) -> KeptPose:
     """The true pose of a sequence's first frame: local 6D [N, 132], the head's world rotations [N, 3, 3]."""
     local = matrix_from_sixd(sixd[0].reshape(NUM_BODY, 6))
-    local[0] = heading(head[0]).mT @ local[0]
+    local[0] = turn_of(head[0]) @ local[0]
     return KeptPose(local, "the true pose of the first frame")
 
 
 def mean_of(sixd: Tensor, head: Tensor, source: str) -> KeptPose:
     """The mean of poses that face the same way: local 6D [M, 132], the heads' world rotations [M, 3, 3]."""
-    total = _turned(sixd, head).mean(0)
-    return KeptPose(matrix_from_sixd(total), source)
+    total = turn_root(sixd, turn_of(head)).mean(0)
+    return KeptPose(matrix_from_sixd(total.reshape(NUM_BODY, 6)), source)
 
 
 def mean_pose(store: Store) -> KeptPose:
@@ -59,29 +53,23 @@ def mean_pose(store: Store) -> KeptPose:
         return t_pose()
     split = store.split("train")
     sixd, sparse = split.field("sixd"), split.field("sparse")
-    total = torch.zeros(NUM_BODY, 6, dtype=torch.float64)
+    total = torch.zeros(6 * NUM_BODY, dtype=torch.float64)
     for start in range(0, len(sixd), CHUNK):
         part = slice(start, start + CHUNK)
-        total += _turned(torch.tensor(sixd[part]), head_of(torch.tensor(sparse[part]))).double().sum(0)
-    return KeptPose(matrix_from_sixd(total.float()), f"the mean of {len(sixd)} training frames")
+        turn = turn_of(head_of(torch.tensor(sparse[part])))
+        total += turn_root(torch.tensor(sixd[part]), turn).double().sum(0)
+    return KeptPose(
+        matrix_from_sixd(total.float().reshape(NUM_BODY, 6)), f"the mean of {len(sixd)} training frames"
+    )
 
 
 def t_pose() -> KeptPose:
     """The rest pose, upright."""
     local = torch.eye(3).repeat(NUM_BODY, 1, 1)
-    local[0] = torch.tensor(
-        [[0.0, 0.0, 1.0], [1.0, 0.0, 0.0], [0.0, 1.0, 0.0]]
-    )  # y up, facing z: to z up, facing x
+    local[0] = torch.tensor(Z_FROM_Y)
     return KeptPose(local, "the T-pose (the store has no training clips)")
 
 
 def head_of(sparse: Tensor) -> Tensor:
     """World rotations of the head [N, 3, 3] from tracker features [N, 54]."""
     return matrix_from_sixd(sparse[:, :6].float())
-
-
-def _turned(sixd: Tensor, head: Tensor) -> Tensor:
-    """Local 6D rotations [M, 22, 6] with the bodies turned until their heads face +x."""
-    angles = sixd.reshape(-1, NUM_BODY, 6)
-    root = heading(head).mT @ matrix_from_sixd(angles[:, 0])
-    return torch.cat([sixd_from_matrix(root).unsqueeze(1), angles[:, 1:]], dim=1)

@@ -13,6 +13,14 @@ from torch import Tensor
 from avatarctl.geometry.rotations import matrix_about, matrix_from_sixd
 
 
+def turn_of(head: Tensor) -> Tensor:
+    """Rotations about z [..., 3, 3] after which heads with world rotations [..., 3, 3] look along -y."""
+    look, crown = head[..., 2], head[..., 1]
+    # Looking down, the crown points ahead; looking up, it points back. The sum never vanishes on the floor.
+    ahead = look[..., :2] - look[..., 2:] * crown[..., :2]
+    return matrix_about("Z", -torch.atan2(ahead[..., 0], -ahead[..., 1]))
+
+
 def heading(trackers: Tensor) -> tuple[Tensor, Tensor]:
     """How windows come to the head's axes: turns about z [B, 3, 3] and origins on the floor, metres [B, 3].
 
@@ -20,13 +28,8 @@ def heading(trackers: Tensor) -> tuple[Tensor, Tensor]:
         trackers: Windows [B, T, 3, 18] in world axes, z up.
     """
     last = trackers[:, -1, 0]
-    head = matrix_from_sixd(last[:, :6])
-    look, crown = head[..., 2], head[..., 1]
-    # Looking down, the crown points ahead; looking up, it points back. The sum never vanishes on the floor.
-    ahead = look[:, :2] - look[:, 2:] * crown[:, :2]
-    angle = torch.atan2(ahead[:, 0], -ahead[:, 1])
     origin = torch.cat([last[:, 12:14], torch.zeros_like(last[:, :1])], dim=-1)
-    return matrix_about("Z", -angle), origin
+    return turn_of(matrix_from_sixd(last[:, :6])), origin
 
 
 def to_heading(trackers: Tensor, turn: Tensor, origin: Tensor) -> Tensor:

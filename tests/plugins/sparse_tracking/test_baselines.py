@@ -3,6 +3,7 @@ import math
 import pytest
 import torch
 from avatarctl_sparse_tracking import baselines, published
+from avatarctl_sparse_tracking.heading import turn_of
 from avatarctl_sparse_tracking.scores import COLUMNS, LOWER, UPPER
 
 from avatarctl.geometry.rotations import (
@@ -12,7 +13,9 @@ from avatarctl.geometry.rotations import (
     sixd_from_matrix,
 )
 
-UPRIGHT = torch.tensor([[0.0, 0.0, 1.0], [1.0, 0.0, 0.0], [0.0, 1.0, 0.0]])  # a y-up body, upright, facing +x
+UPRIGHT = torch.tensor(
+    [[1.0, 0.0, 0.0], [0.0, 0.0, -1.0], [0.0, 1.0, 0.0]]
+)  # a y-up body, upright, facing -y
 
 
 def turned(angle: float) -> torch.Tensor:
@@ -28,9 +31,7 @@ def some_pose(frames: int = 4) -> torch.Tensor:
 @pytest.mark.parametrize("nod", [0.0, 0.9, -0.9, math.pi / 2])
 def test_heading_is_the_turn_about_the_vertical_however_the_head_nods(angle, nod):
     head = turned(angle) @ matrix_about("X", torch.tensor(nod))
-    torch.testing.assert_close(
-        baselines.heading(head), matrix_about("Z", torch.tensor(angle)), rtol=0, atol=1e-5
-    )
+    torch.testing.assert_close(turn_of(head), matrix_about("Z", torch.tensor(-angle)), rtol=0, atol=1e-5)
 
 
 def test_last_known_pose_is_true_in_the_first_frame_and_turns_with_the_head():
