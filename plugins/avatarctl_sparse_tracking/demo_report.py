@@ -18,8 +18,9 @@ from avatarctl.motion.tracking import FPS
 from avatarctl.render import Actor, Film
 from avatarctl.runs.page import Page
 from avatarctl_sparse_tracking import plots
-from avatarctl_sparse_tracking.baselines import KeptPose, head_of, heading
+from avatarctl_sparse_tracking.baselines import KeptPose, head_of
 from avatarctl_sparse_tracking.evaluate import ESTIMATE, LAST_KNOWN, MEAN, Clip, Results, body_name
+from avatarctl_sparse_tracking.heading import turn_of
 from avatarctl_sparse_tracking.scores import COLUMNS
 
 if TYPE_CHECKING:
@@ -46,7 +47,7 @@ class Shown:
 
     def actors(self, body: BodyModel, frames: slice, apart: float = 0.0) -> tuple[Actor, Actor]:
         """The true body and the estimated one, moved apart to either side of how the head faces at first."""
-        face = heading(head_of(self.clip.sparse[frames][:1]))[0, :, 0]
+        face = -turn_of(head_of(self.clip.sparse[frames][:1]))[0, 1]
         aside = (apart * float(face[1]), -apart * float(face[0]), 0.0)  # to its right: left in the picture
         other = (-aside[0], -aside[1], 0.0)
         return (
