@@ -17,7 +17,7 @@ def lint(session: nox.Session) -> None:
 
 @nox.session
 def types(session: nox.Session) -> None:
-    """Static types; strict for config, plugin, runs, cli and api."""
+    """Static types, strict."""
     session.run("mypy", "avatarctl", "plugins/avatarctl_sparse_tracking")
 
 

@@ -34,6 +34,13 @@ def write_failure(path: Path, error: OSError) -> DataError:
     return DataError(f"{path}: cannot be written: {error.strerror or error}", hint=remedy)
 
 
+def long_name(error: OSError) -> DataError | None:
+    """The failure for a name that no file can have, read or written; None for any other error."""
+    if error.errno != errno.ENAMETOOLONG:
+        return None
+    return DataError(f"{str(error.filename)[:60]}...: {error.strerror}", hint=_REMEDIES[errno.ENAMETOOLONG])
+
+
 @contextmanager
 def atomic(path: str | Path) -> Iterator[Path]:
     """A temporary file beside `path` that takes its place when the block ends well.

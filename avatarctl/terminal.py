@@ -108,11 +108,12 @@ def _lines(iterable: Iterable[Item], what: str, total: int | None) -> Iterator[I
             line = now
             rate = count / (now - begun)
             left = f"/{total}" if total else ""
-            eta = f"  eta {_duration((total - count) / rate)}" if total else ""
+            eta = f"  eta {duration((total - count) / rate)}" if total else ""
             log.info("%s %d%s  %.3g it/s%s", what, count, left, rate, eta)
 
 
-def _duration(seconds: float) -> str:
+def duration(seconds: float) -> str:
+    """Seconds as 3m04s or 2h05m."""
     minutes, rest = divmod(int(seconds), 60)
     return f"{minutes // 60}h{minutes % 60:02d}m" if minutes >= 60 else f"{minutes}m{rest:02d}s"
 

@@ -155,7 +155,6 @@ def film(machine: Machine) -> Iterator[Row]:
     yield Row(
         "film of 10 s at 512 px, all cores",
         timed(work, 1),
-        "film",
         machine.limit(skinning),
         note="limit: skinning alone",
     )
@@ -188,7 +187,6 @@ def windows(machine: Machine) -> Iterator[Row]:
         yield Row(
             "10 000 windows of 40 frames",
             timed(work),
-            "10k",
             machine.limit(traffic=2 * 10_000 * 40 * 252 * 4),
         )
 

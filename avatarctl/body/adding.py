@@ -24,21 +24,25 @@ def add_bodies(folder: str | Path) -> list[Path]:
 
     Raises:
         AssetError: There is none.
-        DataError: The file named is no body model, or `folder` is not there.
+        DataError: The file named, or every one in the folder, is no body model; or `folder` is not there.
     """
     folder = Path(folder)
     if not folder.exists():
         raise DataError(f"{folder}: not found", hint="name the folder or file with the body models")
     if folder.is_file():
         return [_copy(folder)]
-    copied = []
+    copied, refused = [], []
     for path in sorted(p for p in folder.rglob("*") if p.suffix in KINDS and p.is_file()):
         try:
             target = _target(path)
         except DataError as error:
-            LOG.warning("left out: %s", error.message)
+            refused.append(error)
             continue
         copied.append(_copy(path, target))
+    if refused and not copied:
+        raise DataError("\n".join(error.message for error in refused), hint=refused[0].hint)
+    for one in refused:
+        LOG.warning("left out: %s", one.message)
     if not copied:
         raise AssetError(
             f"no body model (.npz or .pkl) was found below {folder}",

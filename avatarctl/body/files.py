@@ -18,6 +18,8 @@ from avatarctl.errors import DataError
 from avatarctl.files import check_input_file
 
 HINT = "take the body model file from its makers' page again (avatarctl assets says where)"
+LARGEST = 1e6
+"""No number of a body model comes near: metres, weights, and columns of vertices."""
 NEEDED = ("v_template", "f", "shapedirs", "posedirs", "J_regressor", "weights", "kintree_table")
 
 
@@ -52,8 +54,11 @@ def read(path: str | Path, *, gender: str = "", source: str = "") -> BodyModel:
     shapes = _number(path, arrays, "shapedirs", (vertices, 3, None))
     poses = _number(path, arrays, "posedirs", (vertices, 3, 9 * (joints - 1)))
     faces = _number(path, arrays, "f", (None, 3), dtype=np.int64)
-    if faces.size and (faces.min() < 0 or faces.max() >= vertices):
-        raise DataError(f"{path}: f: a face names vertex {faces.max()}; there are {vertices}", hint=HINT)
+    if not faces.size:
+        raise DataError(f"{path}: f: no faces; expected at least 1", hint=HINT)
+    if faces.min() < 0 or faces.max() >= vertices:
+        wrong = faces.min() if faces.min() < 0 else faces.max()
+        raise DataError(f"{path}: f: a face names vertex {wrong}; there are {vertices}", hint=HINT)
     shapes, expressions = _split_shapes(shapes, family)
     return BodyModel(
         family=family,
@@ -68,11 +73,7 @@ def read(path: str | Path, *, gender: str = "", source: str = "") -> BodyModel:
         source=source or str(path),
         expressions=expressions,
         hands_mean=_hands_mean(path, arrays),
-        extras={
-            name: torch.from_numpy(np.ascontiguousarray(arrays[name]))
-            for name in arrays
-            if name.startswith(("hands_", "lmk_", "dynamic_lmk_")) or name in ("vt", "ft")
-        },
+        extras=_extras(path, arrays, len(faces)),
     )
 
 
@@ -96,8 +97,13 @@ def read_arrays(path: Path) -> dict[str, Any]:
 
 
 def _number(
-    path: Path, arrays: dict[str, Any], name: str, shape: tuple[int | None, ...], dtype: type = np.float32
+    path: Path,
+    arrays: dict[str, Any],
+    name: str,
+    shape: tuple[int | None, ...],
+    dtype: type | None = np.float32,
 ) -> np.ndarray:
+    """An array of numbers in the range that bodies have, as `dtype`; None keeps its own."""
     array = np.asarray(arrays[name])
     fits = array.ndim == len(shape) and all(
         want in (None, size) for want, size in zip(shape, array.shape, strict=True)
@@ -109,7 +115,9 @@ def _number(
         )
     if array.dtype.kind == "f" and not np.isfinite(array).all():
         raise DataError(f"{path}: {name}: holds numbers that are not finite", hint=HINT)
-    return array.astype(dtype)
+    if array.dtype.kind == "f" and float(max(array.max(initial=0), -array.min(initial=0))) > LARGEST:
+        raise DataError(f"{path}: {name}: holds numbers beyond {LARGEST:g}", hint=HINT)
+    return array.astype(dtype or array.dtype.newbyteorder("="))
 
 
 def _split_shapes(shapes: np.ndarray, family: str) -> tuple[np.ndarray, int]:
@@ -121,8 +129,24 @@ def _split_shapes(shapes: np.ndarray, family: str) -> tuple[np.ndarray, int]:
         return shapes, 0
     count = shapes.shape[-1]
     if count >= 400:
-        return np.concatenate([shapes[..., :300], shapes[..., 300:400]], axis=-1), 100
+        return shapes[..., :400], 100
     return shapes, 10 if count >= 20 else 0
+
+
+def _extras(path: Path, arrays: dict[str, Any], faces: int) -> dict[str, Tensor]:
+    """Landmarks, hand components and texture coordinates, where the file has them."""
+    names = [
+        name for name in arrays if name.startswith(("hands_", "lmk_", "dynamic_lmk_")) or name in ("vt", "ft")
+    ]
+    if {"vt", "ft"} <= arrays.keys():
+        places = len(_number(path, arrays, "vt", (None, 2)))
+        corners = _number(path, arrays, "ft", (faces, 3), dtype=np.int64)
+        if corners.min(initial=0) < 0 or corners.max(initial=0) >= places:
+            raise DataError(f"{path}: ft: names a place beyond the {places} of vt", hint=HINT)
+    return {
+        name: _tensor(_number(path, arrays, name, (None,) * np.ndim(arrays[name]), dtype=None))
+        for name in names
+    }
 
 
 def _hands_mean(path: Path, arrays: dict[str, Any]) -> Tensor | None:

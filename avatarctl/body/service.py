@@ -46,7 +46,10 @@ class Bodies:
         for place in folders:
             for name in files.candidates(family, gender):
                 if (place / name).is_file():
-                    return files.read(place / name, gender=gender)
+                    model = files.read(place / name, gender=gender)
+                    if model.family == family:
+                        return model
+                    self.log.warning("%s: passed over, it is a body of %s", place / name, model.family)
         if folder or family not in OPEN_FILES:
             raise AssetError(
                 f"body model '{family}' for gender '{gender}' was not found\n"

@@ -24,6 +24,15 @@ BROKEN = (
 HINT = "copy or download the file again"
 
 
+def archive_names(path: str | Path) -> list[str]:
+    """Names of the entries of a zip archive; none where the file is no archive, or a broken one."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return archive.namelist()
+    except BROKEN:
+        return []
+
+
 def npz_headers(path: str | Path) -> dict[str, tuple[tuple[int, ...], np.dtype]]:
     """Shape and number type of every array in an archive, without reading the numbers.
 

@@ -96,7 +96,7 @@ def _is_pointer(path: Path) -> bool:
 def _pointed(path: Path) -> Description:
     try:
         target = path.parent / os.path.basename(json.loads(path.read_bytes())["file"])
-    except (ValueError, TypeError, KeyError) as error:
+    except (ValueError, TypeError, KeyError, RecursionError) as error:
         raise CheckpointError(f"{path}: is no pointer to a checkpoint: {error}", hint="delete it") from error
     inner = _native(check_input_file(target, "the checkpoint that it points to"))
     return Description(

@@ -60,7 +60,7 @@ def load(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         with safe_open(path, framework="pt") as file:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no mapping)
             about = _about(path, file.metadata())
-    except (SafetensorError, OSError, ValueError) as error:
+    except (SafetensorError, OSError, ValueError, RecursionError) as error:
         raise _broken(path, str(error)) from error
     if about and about["crc32"] != _checksum(tensors, about["config"]):
         raise _broken(path, "the content does not match the checksum stored with it")

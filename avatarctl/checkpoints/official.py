@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import importlib
+import logging
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,10 +15,12 @@ from avatarctl.checkpoints import native
 from avatarctl.checkpoints.pickle_reader import load_torch
 from avatarctl.errors import AvatarError, CheckpointError
 from avatarctl.files import check_input_file
+from avatarctl.plugin.target import resolve
 
 if TYPE_CHECKING:
     from avatarctl.api import Weights as Reader
 
+log = logging.getLogger(__name__)
 SUFFIXES = (".safetensors", ".pt", ".pth", ".tar", ".ckpt")
 MOST_FILES = 64
 """Weight files looked at below one folder."""
@@ -88,7 +90,7 @@ def open_weights(path: str | Path, readers: Iterable[Reader] = ()) -> Weights:
             f"{path}: {len(header)} tensors in no known layout ({names or 'none'}, ...)",
             hint="avatarctl inspect FILE says what a file is; avatarctl plugins lists what is installed",
         )
-    content = _resolve(reader.read)(path)
+    content = resolve(reader.read)(path)
     if isinstance(content, Weights):
         return content
     tensors, config = content
@@ -97,11 +99,14 @@ def open_weights(path: str | Path, readers: Iterable[Reader] = ()) -> Weights:
 
 
 def find_reader(path: str | Path, readers: Iterable[Reader]) -> tuple[Reader | None, Header]:
-    """The first reader that recognises a torch file, and the file's header."""
+    """The first reader that knows a torch file (one that raises is passed over), and the file's header."""
     header = {name: tuple(tensor.shape) for name, tensor in flatten(load_torch(path)).items()}
     for reader in readers:
-        if reader.sniff and _resolve(reader.sniff)(header):
-            return reader, header
+        try:
+            if reader.sniff and resolve(reader.sniff)(header):
+                return reader, header
+        except Exception as error:  # a third party's code
+            log.warning("weights '%s': %s: %s: %s", reader.name, reader.sniff, type(error).__name__, error)
     return None, header
 
 
@@ -187,11 +192,3 @@ def _joined(first: dict[str, Any], more: dict[str, Any]) -> dict[str, Any]:
         if isinstance(value, dict) and isinstance(more.get(key), dict)
     }
     return {**more, **first, **groups}
-
-
-def _resolve(ref: Any) -> Any:
-    """What a "package.module:name" reference names."""
-    if callable(ref):
-        return ref
-    module, _, name = str(ref).partition(":")
-    return getattr(importlib.import_module(module), name)

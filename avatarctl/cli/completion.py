@@ -9,6 +9,7 @@ from typing import Literal, get_args, get_origin
 
 from avatarctl.cli.main import COMPLETE, OWN
 from avatarctl.cli.target import Command, take_stage
+from avatarctl.cli.target_page import RUN_WORDS
 from avatarctl.errors import AvatarError, UsageError
 from avatarctl.plugin.registry import Plugin, Registry, did_you_mean
 from avatarctl.plugin.target import VERBS, Target
@@ -44,18 +45,6 @@ SECOND = {
     "completion": tuple(SCRIPTS),
 }
 """Second words of the own commands."""
-RUN_WORDS = (
-    "--config",
-    "--set",
-    "--out",
-    "--resume",
-    "--device",
-    "--precision",
-    "--seed",
-    "--dry-run",
-    "--json",
-    "--help",
-)
 
 
 def script(shell: str) -> str:
@@ -137,4 +126,4 @@ def _after_target(plugin: Plugin, target: Target, before: Sequence[str], registr
                 yield from map(str, get_args(inner))
         return
     yield from (name for name, info in options.items() if not group_of(info.annotation))
-    yield from RUN_WORDS
+    yield from (*RUN_WORDS, "--help")

@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING, Any
 
 import avatarctl
 from avatarctl.assets import added_folder, catalogue
+from avatarctl.plugin.registry import HOME
 
 if TYPE_CHECKING:
     from avatarctl.plugin.registry import Registry
 
-DISTRIBUTION = "avatarctl"
 GIB = 2**30
 TORCHVISION_FAULT = (
     "torchvision is installed but its operators are missing, as happens beside a torch build that it was not "
@@ -32,7 +32,7 @@ def examine(registry: Registry) -> dict[str, Any]:
     packages, extras = requirements()
     assets = {item.name: [str(path) for path in catalogue.found(item)] for item in all_assets(registry)}
     problems = [
-        {"problem": f"the package '{name}' is missing", "try": f"pip install {DISTRIBUTION}"}
+        {"problem": f"the package '{name}' is missing", "try": f"pip install {HOME}"}
         for name, version in packages.items()
         if not version
     ]
@@ -67,12 +67,12 @@ def requirements() -> tuple[dict[str, str], dict[str, dict[str, str]]]:
     """Installed versions ("" where missing) of the packages that are needed, and of those of each extra."""
     needed: dict[str, str] = {}
     extras: dict[str, dict[str, str]] = {}
-    for line in metadata.requires(DISTRIBUTION) or []:
+    for line in metadata.requires(HOME) or []:
         requirement, _, marker = line.partition(";")
         found = re.match(r"[\w.-]+", requirement.strip())
         name = found[0] if found else requirement.strip()
         extra = re.search(r"extra\s*==\s*['\"]([\w.-]+)['\"]", marker)
-        if name == DISTRIBUTION:
+        if name == HOME:
             continue
         group = extras.setdefault(extra[1], {}) if extra else needed
         group[name] = version_of(name)
@@ -91,7 +91,7 @@ def devices() -> list[dict[str, Any]]:
     """The devices that `--device` takes, each with its name and memory in bytes."""
     import torch
 
-    from avatarctl.device.choose import available
+    from avatarctl.device.choose import available, cores
 
     found: list[dict[str, Any]] = []
     for name in available():
@@ -100,11 +100,6 @@ def devices() -> list[dict[str, Any]]:
         label = torch.cuda.get_device_name(name) if is_cuda else f"{platform.machine()}, {cores()} cores"
         found.append({"device": name, "name": label, "free": free, "total": total})
     return found
-
-
-def cores() -> int:
-    """Cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def memory() -> tuple[int | None, int | None]:

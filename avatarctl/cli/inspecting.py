@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import shlex
 import struct
-import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,7 +14,7 @@ import numpy as np
 from avatarctl.body import BodyModel
 from avatarctl.body import files as bodies
 from avatarctl.checkpoints import pickle_reader
-from avatarctl.checkpoints.arrays import npz_headers
+from avatarctl.checkpoints.arrays import archive_names, npz_headers
 from avatarctl.checkpoints.describe import Description, describe_weights
 from avatarctl.checkpoints.official import SUFFIXES, is_safetensors
 from avatarctl.data import Store
@@ -25,7 +24,7 @@ from avatarctl.files import check_input_file
 from avatarctl.motion import Motion, files
 from avatarctl.motion.headset import read_log
 from avatarctl.runs import manifest
-from avatarctl.runs.folder import MANIFEST, is_run, kind
+from avatarctl.runs.folder import MANIFEST, is_run
 from avatarctl.runs.provenance import maker
 
 if TYPE_CHECKING:
@@ -92,7 +91,7 @@ def _folder(path: Path, registry: Registry) -> Description:
 def _run(path: Path) -> Description:
     about = manifest.read(path)
     facts: dict[str, Any] = {
-        "what": kind(**{name: about.what.get(name, "") for name in ("verb", "target", "stage")}),
+        "what": about.kind,
         "status": about.status,
         "started": about.started,
         "outputs": [str(item["path"]) for item in about.outputs],
@@ -138,10 +137,8 @@ def _shard(path: Path) -> Description:
 
 
 def _archive(path: Path, registry: Registry) -> Description:
-    if path.suffix != ".npz" and zipfile.is_zipfile(path):
-        with zipfile.ZipFile(path) as archive:
-            if not any(name.endswith(".npy") for name in archive.namelist()):
-                return describe_weights(path, registry.weights())
+    if path.suffix != ".npz" and not any(name.endswith(".npy") for name in archive_names(path)):
+        return describe_weights(path, registry.weights())
     headers = npz_headers(path)
     arrays = {name: f"{dtype} {list(shape)}" for name, (shape, dtype) in headers.items()}
     if "v_template" in headers:
@@ -221,7 +218,7 @@ def _glb(path: Path) -> Description:
         counts = {
             name: len(scene.get(name, [])) for name in ("meshes", "nodes", "skins", "animations", "materials")
         }
-    except (struct.error, ValueError, TypeError, AttributeError) as error:
+    except (struct.error, ValueError, TypeError, AttributeError, RecursionError) as error:
         raise DataError(f"{path}: not a whole glb file: {error}", hint=AGAIN) from error
     facts: dict[str, Any] = {name: count for name, count in counts.items() if count}
     joints = [len(skin.get("joints", [])) for skin in scene.get("skins", [])]

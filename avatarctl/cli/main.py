@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 from avatarctl import __version__
 from avatarctl.errors import AvatarError, PluginError, UsageError
+from avatarctl.files import long_name
 from avatarctl.plugin.registry import Plugin, Registry, did_you_mean
 from avatarctl.plugin.target import VERBS, Target
 
@@ -52,6 +53,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         return 0
     except Exception as error:
+        if isinstance(error, OSError) and (known := long_name(error)):
+            pages.failure(known, with_trace=True)
+            return known.exit_code
         return pages.bug(error)
 
 
@@ -75,9 +79,7 @@ def _dispatch(words: list[str]) -> int:
         return _verb(first, rest, typed, registry)
     if first in OWN:
         from avatarctl.cli.own import run
-        from avatarctl.config import user
 
-        user.apply()
         return run(words, registry)
     raise _unknown(first, registry)
 

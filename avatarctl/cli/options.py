@@ -9,6 +9,7 @@ from typing import Annotated, Any, get_origin
 
 import typer
 
+from avatarctl.cli.target_page import RUN_WORDS
 from avatarctl.config import StageSettings
 from avatarctl.config.layers import leaf_names
 from avatarctl.config.settings import group_of, is_argument, parts
@@ -130,18 +131,7 @@ def _usage(error: Any, cls: type[StageSettings], command: str) -> UsageError:
         for field, info in cls.model_fields.items()
         if not group_of(info.annotation)
     ]
-    options += [
-        "--config",
-        "--set",
-        "--out",
-        "--resume",
-        "--device",
-        "--precision",
-        "--seed",
-        "--dry-run",
-        "--json",
-    ]
-    near = nearest(name, options)
+    near = nearest(name, [*options, *RUN_WORDS])
     inner = {leaf.rpartition(".")[2]: leaf for leaf in leaf_names(cls) if "." in leaf}
     word = name.strip("-").replace("-", "_")
     if word in inner:

@@ -12,13 +12,12 @@ from avatarctl import terminal
 from avatarctl.cli import pages
 from avatarctl.cli.own_config import config_app
 from avatarctl.cli.own_runs import runs_app
-from avatarctl.cli.tables import AsJson, columns, leaves, new_app, note, print_json, section
+from avatarctl.cli.tables import AsJson, columns, new_app, note, print_json, section
 from avatarctl.errors import PluginError, UsageError
 from avatarctl.plugin.registry import Registry
 
 SHAPES_SHOWN = 24
 """Arrays that the page of `inspect` lists; --json has all."""
-
 
 app = new_app("The command's own words.")
 plugins_app = new_app("Installed plugins: what they add, and whether they work.")
@@ -48,9 +47,6 @@ def run(words: list[str], registry: Registry) -> int:
         message = str(error.format_message()).strip().rstrip(".")
         raise UsageError(message[:1].lower() + message[1:], hint=f"{path} --help") from error
     return code if isinstance(code, int) else 0
-
-
-# ---- plugins
 
 
 @plugins_app.callback(invoke_without_command=True)
@@ -124,9 +120,6 @@ def plugins_check(
     return PluginError.exit_code if wrong else 0
 
 
-# ---- doctor
-
-
 @app.command()
 def doctor(ctx: typer.Context, as_json: AsJson = False) -> None:
     """Versions, devices, optional packages, assets and disk: what is there, and how to add what is not."""
@@ -142,9 +135,6 @@ def doctor(ctx: typer.Context, as_json: AsJson = False) -> None:
         note("yellow", item["problem"], item["try"])
     if not report["problems"]:
         terminal.out().print("nothing is wrong")
-
-
-# ---- assets
 
 
 @assets_app.callback(invoke_without_command=True)
@@ -184,9 +174,6 @@ def assets_add(
         terminal.out().out(str(path), highlight=False)
 
 
-# ---- inspect, new-plugin, completion
-
-
 @app.command()
 def inspect(
     ctx: typer.Context,
@@ -197,6 +184,7 @@ def inspect(
 ) -> None:
     """Say what a file is: its kind, its shapes, and which target reads it."""
     from avatarctl.cli.inspecting import describe, readers
+    from avatarctl.runs.manifest import leaves
 
     found = describe(file, ctx.obj)
     commands = readers(found, ctx.obj)
@@ -212,7 +200,7 @@ def inspect(
         return
     facts = [
         (key, ", ".join(map(str, value)) if isinstance(value, list) else str(value))
-        for key, value in leaves(found.facts)
+        for key, value in leaves(found.facts).items()
     ]
     section(f"{found.path}: {found.what}", [*facts, *(("read by", command) for command in commands)])
     arrays = list(found.arrays.items())

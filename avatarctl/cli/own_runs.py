@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from avatarctl import terminal
-from avatarctl.cli.tables import AsJson, columns, leaves, new_app, print_json, section
+from avatarctl.cli.tables import AsJson, columns, new_app, print_json, section
 
 runs_app = new_app("Runs: list them, or show one.")
 
@@ -87,12 +87,14 @@ def _metrics(folder: Path) -> Mapping[str, Any]:
     path = folder / METRICS
     try:
         found = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise DataError(f"{path}: cannot be read: {error}", hint="restore it from a copy") from error
     return found if isinstance(found, dict) else {}
 
 
 def _show_run(folder: Path, about: Any, metrics: Mapping[str, Any]) -> None:
+    from avatarctl.runs.manifest import leaves
+
     head = [
         ("run", str(folder)),
         ("status", about.status),
@@ -110,7 +112,8 @@ def _show_run(folder: Path, about: Any, metrics: Mapping[str, Any]) -> None:
     section(" ".join(word for word in about.what.values() if word), head)
     parts = {
         "settings": [
-            (key, f"{value}  ({about.origin.get(key, 'default')})") for key, value in leaves(about.settings)
+            (key, f"{value}  ({about.origin.get(key, 'default')})")
+            for key, value in leaves(about.settings).items()
         ],
         "inputs": [(_bytes(item), str(item["path"])) for item in about.inputs],
         "outputs": [(str(item.get("kind", "")), str(item["path"])) for item in about.outputs],

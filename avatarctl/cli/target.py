@@ -128,8 +128,8 @@ def resolve(
     command: Command,
     cls: type[StageSettings],
     registry: Registry,
-    fields: Mapping[str, Any] | None = None,
-    options: RunOptions | None = None,
+    fields: Mapping[str, Any],
+    options: RunOptions,
 ) -> Resolved:
     """The settings of a target or stage from all layers, with the origin of each leaf.
 
@@ -140,20 +140,19 @@ def resolve(
     from avatarctl.config import layers, presets
 
     target, resumed = command.target, None
-    if options is not None and options.resume is not None:
+    if options.resume is not None:
         from avatarctl.runs import resume_point
 
         resumed = resume_point(options.resume, target.verb, target.name, command.stage_name).settings
-    names = options.config if options is not None else ()
-    folders = registry.presets() if names else []
+    folders = registry.presets() if options.config else []
     given = layers.Given(
         verb=target.verb,
         target=target.name,
         stage=command.stage_name,
         stages=tuple(stage.name for stage in target.stages),
-        presets=[presets.find(name, command.plugin.name, folders) for name in names],
-        sets=options.sets if options is not None else (),
-        options=fields or {},
+        presets=[presets.find(name, command.plugin.name, folders) for name in options.config],
+        sets=options.sets,
+        options=fields,
         resumed=resumed,
     )
     return layers.resolve(cls, given)
@@ -199,7 +198,7 @@ def check_needs(command: Command) -> None:
         DependencyError: With the command that installs it.
     """
     source = command.plugin.source
-    for extra in command.step.needs:
+    for extra in dict.fromkeys([*command.target.needs, *command.step.needs]):
         wanted = re.compile(rf"""extra\s*==\s*['"]{re.escape(extra)}['"]""")
         lines = [line for line in (source.requires or [] if source else []) if wanted.search(line)]
         missing = [name for line in lines if not _is_installed(name := re.split(r"[\s\[<>=!~;(]", line)[0])]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from itertools import zip_longest
 from typing import TYPE_CHECKING, Any
 
@@ -29,6 +30,12 @@ RUN_OPTIONS = (
     ("-q, -v", "Say less; say more, with tracebacks."),
 )
 """The options that every target has."""
+RUN_WORDS = tuple(word for words, _ in RUN_OPTIONS for word in re.findall(r"--[a-z-]+", words))
+"""Their long names."""
+NARROW = 14
+"""Columns of types and defaults."""
+Row = tuple[str, str, str, str]
+"""Name, type, default, help."""
 
 
 def show(command: Command, registry: Registry) -> None:
@@ -58,12 +65,6 @@ def show(command: Command, registry: Registry) -> None:
     if target.verb == "demo":
         _head("demos")
         rows([(other.name, other.summary) for _, other in registry.targets("demo")], indent=2)
-
-
-NARROW = 14
-"""Columns of types and defaults."""
-Row = tuple[str, str, str, str]
-"""Name, type, default, help."""
 
 
 def _fields(cls: type[BaseModel]) -> tuple[list[Row], list[Row], list[Row]]:

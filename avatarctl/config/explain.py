@@ -19,14 +19,12 @@ def failure(
     error: ValidationError,
     cls: type[BaseModel],
     origin: Mapping[str, str],
-    values: Mapping[str, Any],
     command: str,
 ) -> AvatarError:
     """The failure that shows all mistakes at once, one line each.
 
     Args:
         origin: Layer of each leaf.
-        values: The merged values that were refused.
         command: Verb, target and stage, for the hint.
     """
     details = error.errors(include_url=False)
@@ -34,7 +32,7 @@ def failure(
     if missing and len(missing) == len(details):
         lines = [f"{name.upper()} is missing: {cls.model_fields[name].description}" for name in missing]
         return UsageError("\n".join(lines), hint=f"avatarctl {command} {' '.join(map(str.upper, missing))}")
-    lines = list(dict.fromkeys(_line(one, cls, origin, values) for one in details))
+    lines = list(dict.fromkeys(_line(one, cls, origin) for one in details))
     return SettingsError("\n".join(lines), hint=f"avatarctl config show {command}")
 
 
@@ -89,9 +87,7 @@ def _is_missing_argument(name: str, cls: type[BaseModel], details: Sequence[Erro
     return is_missing and is_argument(cls.model_fields[name].metadata)
 
 
-def _line(
-    one: ErrorDetails, cls: type[BaseModel], origin: Mapping[str, str], values: Mapping[str, Any]
-) -> str:
+def _line(one: ErrorDetails, cls: type[BaseModel], origin: Mapping[str, str]) -> str:
     names = _names(one["loc"], cls)
     where = ".".join(names)
     source = _source(names, origin)

@@ -72,7 +72,7 @@ def resolve(cls: type[StageSettings], given: Given) -> Resolved:
     try:
         settings = cls(**values)
     except ValidationError as error:
-        raise explain.failure(error, cls, origin, values, given.command) from error
+        raise explain.failure(error, cls, origin, given.command) from error
     return Resolved(settings, {name: origin.get(name, DEFAULT) for name in leaves(settings)})
 
 
@@ -88,7 +88,8 @@ def _layers(cls: type[StageSettings], given: Given) -> Iterable[tuple[str, Mappi
         if own is not None:
             if not isinstance(own, Mapping):
                 raise SettingsError(
-                    f"{preset.path}: {given.stage}: found {own!r}, expected settings of this stage"
+                    f"{preset.path}: {given.stage}: found {own!r}, expected settings of this stage",
+                    hint=f"write them as KEY: VALUE below {given.stage}:",
                 )
             yield preset.name, own
     if given.resumed is None:
@@ -188,10 +189,8 @@ def annotation_of(cls: type[BaseModel], names: Sequence[str]) -> Any:
         return None
     if len(names) == 1:
         return info.annotation
-    inner = [
-        part for part in parts(info.annotation) if isinstance(part, type) and issubclass(part, BaseModel)
-    ]
-    return annotation_of(inner[0], names[1:]) if inner else None
+    group = group_of(info.annotation)
+    return annotation_of(group, names[1:]) if group else None
 
 
 def from_text(annotation: Any, text: str) -> Any:
@@ -209,8 +208,8 @@ def from_text(annotation: Any, text: str) -> Any:
         return None
     if text[:1] in ("[", "{") or annotation is None:
         try:
-            return yaml.safe_load(text)
-        except yaml.YAMLError:
+            return presets.parse(text)
+        except (yaml.YAMLError, ValueError):
             return text
     if any(get_origin(kind) in (list, tuple, set) for kind in kinds):
         return [part.strip() for part in text.split(",")]

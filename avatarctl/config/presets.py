@@ -6,6 +6,7 @@ stage alone; the others hold for every stage. Its first comment lines: the comma
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -93,8 +94,21 @@ def find(words: str, owner: str, folders: Folders = ()) -> Preset:
     )
 
 
+_TRUE_FALSE = re.compile(r"^(?:true|True|TRUE|false|False|FALSE)$")
+_NUMBER = re.compile(
+    r"^[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?$|^[-+]?\.(?:inf|Inf|INF)$|^\.(?:nan|NaN|NAN)$"
+)
+
+
 class _Loader(yaml.SafeLoader):
-    """The safe loader with YAML 1.2's words: `no` and `off` are text, 1e-4 is a number, dates are text."""
+    """The safe loader with YAML 1.2's words: `no` and `off` are text, 1e-4 is a number, dates are text.
+
+    A value that contains itself is refused.
+    """
+
+    def __init__(self, stream: str) -> None:
+        super().__init__(stream)
+        self.deep_construct = True  # what is inside first: only so does yaml see that a value has no end
 
 
 _Loader.yaml_implicit_resolvers = {
@@ -107,19 +121,14 @@ _Loader.yaml_implicit_resolvers = {
 }
 
 
-def _add_words() -> None:
-    import re
-
-    true_false = re.compile(r"^(?:true|True|TRUE|false|False|FALSE)$")
-    number = re.compile(
-        r"^[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?$|^[-+]?\.(?:inf|Inf|INF)$|^\.(?:nan|NaN|NAN)$"
-    )
-    _Loader.add_implicit_resolver("tag:yaml.org,2002:bool", true_false, list("tTfF"))
-    # After the integers, which the pattern of numbers takes too.
-    _Loader.add_implicit_resolver("tag:yaml.org,2002:float", number, list("-+.0123456789"))
+_Loader.add_implicit_resolver("tag:yaml.org,2002:bool", _TRUE_FALSE, list("tTfF"))
+# After the integers, which the pattern of numbers takes too.
+_Loader.add_implicit_resolver("tag:yaml.org,2002:float", _NUMBER, list("-+.0123456789"))
 
 
-_add_words()
+def parse(text: str) -> Any:
+    """What a YAML text says; may raise `yaml.YAMLError`, and `ValueError` for a number out of bounds."""
+    return yaml.load(text, Loader=_Loader)
 
 
 def read(path: Path) -> dict[str, Any]:
@@ -130,10 +139,10 @@ def read(path: Path) -> dict[str, Any]:
         SettingsError: It holds no mapping.
     """
     try:
-        content = yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader)
+        content = parse(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"{path}: cannot be read: {error}", hint="check the path") from error
-    except (yaml.YAMLError, RecursionError, ValueError) as error:
+    except (yaml.YAMLError, RecursionError, ValueError, AttributeError) as error:
         where = getattr(error, "problem_mark", None)
         line = f"line {where.line + 1}: " if where is not None else ""
         raise DataError(
@@ -142,7 +151,10 @@ def read(path: Path) -> dict[str, Any]:
     if content is None:
         return {}
     if not isinstance(content, dict):
-        raise SettingsError(f"{path}: found {type(content).__name__}, expected settings as KEY: VALUE")
+        raise SettingsError(
+            f"{path}: found {type(content).__name__}, expected settings as KEY: VALUE",
+            hint="avatarctl config show VERB TARGET --yaml writes a file to start from",
+        )
     return {str(key): value for key, value in content.items()}
 
 

@@ -24,6 +24,12 @@ from avatarctl.files import digest
 FORMAT, VERSION = "avatarctl-store", 1
 MANIFEST = "manifest.json"
 AGAIN = "prepare the store again (avatarctl prepare --help)"
+DTYPE = "<f4"
+"""Number type of every field."""
+_FIELD: dict[str, type] = {"width": int, "dtype": str}
+_SPLIT: dict[str, type] = {"shards": list, "clips": int, "frames": int}
+_SHARD: dict[str, type] = {"file": str, "clips": int, "frames": int, "bytes": int, "digest": str}
+_WORDS = {dict: "a mapping", list: "a list", str: "text", int: "a whole number"}
 
 
 def manifest_digest(manifest: dict[str, Any]) -> str:
@@ -47,7 +53,7 @@ def read_manifest(folder: str | Path) -> dict[str, Any]:
         raise DataError(f"{folder}: no {MANIFEST}; expected a finished store", hint=AGAIN)
     try:
         manifest = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise DataError(f"{path}: cannot be read: {error}", hint=AGAIN) from error
     if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
         raise DataError(f"{path}: format: is no avatarctl store's manifest", hint=AGAIN)
@@ -55,7 +61,35 @@ def read_manifest(folder: str | Path) -> dict[str, Any]:
         raise DataError(f"{path}: version: found {manifest.get('version')}; expected {VERSION}", hint=AGAIN)
     if manifest.get("digest") != manifest_digest(manifest):
         raise DataError(f"{path}: digest: does not match the content; the file was altered", hint=AGAIN)
+    _check_form(path, manifest)
     return manifest
+
+
+def _check_form(path: Path, manifest: dict[str, Any]) -> None:
+    """Refuse a manifest, whole as it may be, that lacks what readers of a store need."""
+
+    def check(where: str, holder: dict[str, Any], wanted: dict[str, type]) -> None:
+        for name, kind in wanted.items():
+            value = holder.get(name)
+            if type(value) is not kind or (isinstance(value, int) and value < 0):
+                found = "nothing" if name not in holder else str(value)[:40]
+                raise DataError(f"{path}: {where}{name}: found {found}; expected {_WORDS[kind]}", hint=AGAIN)
+
+    check("", manifest, {"attributes": dict, "fields": dict, "splits": dict, "inputs": str})
+    for group, wanted in (("fields", _FIELD), ("splits", _SPLIT)):
+        check(f"{group}: ", manifest[group], dict.fromkeys(manifest[group], dict))
+        for name, about in manifest[group].items():
+            check(f"{group}: {name}: ", about, wanted)
+    for name, about in manifest["fields"].items():
+        if about["dtype"] != DTYPE:
+            raise DataError(f"{path}: fields: {name}: dtype: expected {DTYPE}", hint=AGAIN)
+    for name, about in manifest["splits"].items():
+        for number, shard in enumerate(about["shards"]):
+            where = f"splits: {name}: shard {number}"
+            check(f"splits: {name}: ", {f"shard {number}": shard}, {f"shard {number}": dict})
+            check(f"{where}: ", shard, _SHARD)
+            if Path(shard["file"]).name != shard["file"]:
+                raise DataError(f"{path}: {where}: file: expected a name without a folder", hint=AGAIN)
 
 
 class Store:
@@ -169,7 +203,9 @@ class Split:
 
     def _check(self, field: str) -> str:
         if field not in self.fields:
-            raise DataError(f"the store has no field '{field}'; it has {', '.join(self.fields)}", hint=AGAIN)
+            raise DataError(
+                f"split '{self.name}': no field '{field}'; it has {', '.join(self.fields)}", hint=AGAIN
+            )
         return field
 
 
@@ -200,15 +236,43 @@ class _Shard:
     @cached_property
     def _arrays(self) -> dict[str, np.ndarray]:
         found = {}
-        with h5py.File(self.path, "r") as file:
-            for name, dataset in file.items():
-                offset = dataset.id.get_offset()
-                if offset is None:  # empty, or not contiguous
-                    found[name] = dataset[()]
-                else:
-                    mapped = np.memmap(self.path, dataset.dtype, "r", offset, dataset.shape)
-                    found[name] = mapped.view(np.ndarray)
+        try:
+            with h5py.File(self.path, "r") as file:
+                for name, dataset in file.items():
+                    offset = dataset.id.get_offset()
+                    if offset is None:  # empty, or not contiguous
+                        found[name] = dataset[()]
+                    else:
+                        mapped = np.memmap(self.path, dataset.dtype, "r", offset, dataset.shape)
+                        found[name] = mapped.view(np.ndarray)
+        except (OSError, RuntimeError, AttributeError) as error:
+            raise DataError(f"{self.path}: no shard of a store: {error}", hint=AGAIN) from error
+        self._check_content(found)
         return found
+
+    def _check_content(self, found: dict[str, np.ndarray]) -> None:
+        """Refuse a shard that is whole but does not hold what the manifest says."""
+        wanted: dict[str, tuple[tuple[int, ...], str]] = {
+            name: ((self.frames, about["width"]), DTYPE) for name, about in self.fields.items()
+        }
+        wanted["offsets"] = ((self.clips + 1,), "<i8")
+        for name, (shape, dtype) in wanted.items():
+            array = np.asarray(found.get(name))
+            if array.shape != shape or array.dtype.str != dtype:
+                raise DataError(
+                    f"{self.path}: {name}: found {array.dtype} {list(array.shape)}; "
+                    f"expected {dtype} {list(shape)}",
+                    hint=AGAIN,
+                )
+            if name in self.fields and not np.isfinite(array).all():
+                row = int(np.flatnonzero(~np.isfinite(array).all(axis=1))[0])
+                raise DataError(f"{self.path}: {name}: row {row}: numbers that are not finite", hint=AGAIN)
+        offsets = found["offsets"]
+        if offsets[0] != 0 or offsets[-1] != self.frames or (np.diff(offsets) < 0).any():
+            raise DataError(f"{self.path}: offsets: do not lead from 0 to {self.frames}", hint=AGAIN)
+        for name in found.keys() - wanted.keys():
+            if np.shape(found[name]) != (self.clips,):
+                raise DataError(f"{self.path}: {name}: expected one value a clip, {self.clips}", hint=AGAIN)
 
     @property
     def offsets(self) -> np.ndarray:
@@ -218,7 +282,10 @@ class _Shard:
         return self._arrays[name]
 
     def texts(self, name: str) -> list[str]:
-        return [bytes(value).decode("utf-8") for value in self.array(name)]
+        try:
+            return [bytes(value).decode("utf-8") for value in self.array(name)]
+        except (UnicodeDecodeError, TypeError, KeyError) as error:
+            raise DataError(f"{self.path}: {name}: is missing, or no text", hint=AGAIN) from error
 
     def column(self, name: str) -> list[Any]:
         if name not in self._arrays or name in self.fields:

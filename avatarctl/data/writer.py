@@ -20,7 +20,7 @@ from typing import Any
 import h5py
 import numpy as np
 
-from avatarctl.data.store import FORMAT, MANIFEST, VERSION, manifest_digest, read_manifest
+from avatarctl.data.store import DTYPE, FORMAT, MANIFEST, VERSION, manifest_digest, read_manifest
 from avatarctl.errors import DataError
 from avatarctl.files import atomic, digest, write_failure, write_text
 
@@ -122,7 +122,7 @@ class StoreWriter:
             "format": FORMAT,
             "version": VERSION,
             "attributes": self.attributes,
-            "fields": {name: {"width": width, "dtype": "<f4"} for name, width in self.fields.items()},
+            "fields": {name: {"width": width, "dtype": DTYPE} for name, width in self.fields.items()},
             "inputs": inputs,
             "splits": made,
             **notes,

@@ -36,6 +36,11 @@ def available() -> list[str]:
     return [*names, "mps"] if torch.backends.mps.is_available() else names
 
 
+def cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def _automatic() -> tuple[torch.device, str]:
     if torch.cuda.is_available():
         return _cuda()

@@ -13,7 +13,7 @@ Denoise = Callable[[Tensor, int], Tensor]
 
 
 def ddim(process: Process, steps: Sequence[int], denoise: Denoise, start: Tensor) -> Tensor:
-    """The sample reached from `start` by deterministic steps (eta 0).
+    """The sample reached from `start` by deterministic steps (eta 0), of its shape [B, ...].
 
     The signal left after the last step is that of step 0 (`set_alpha_to_one` false), so a last step at 0
     changes nothing and its network call is left out: equal to making it up to rounding (spec sparse-tracking
@@ -22,7 +22,7 @@ def ddim(process: Process, steps: Sequence[int], denoise: Denoise, start: Tensor
     Args:
         steps: Original step numbers, the noisiest first.
         denoise: Called with the sample and the place in `steps`.
-        start: The sample at the first step.
+        start: The sample at the first step [B, ...].
     """
     sample = start
     for place, step in enumerate(steps):

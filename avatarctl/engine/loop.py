@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from avatarctl.checkpoints import native
+from avatarctl.config import groups
 from avatarctl.device import parallel
 from avatarctl.engine import keeping
 from avatarctl.engine.shares import average_gradients, same_start, share
@@ -21,9 +22,9 @@ from avatarctl.errors import DataError, Stopped, UsageError
 from avatarctl.runs import Run, report
 from avatarctl.runs.folder import WEIGHTS
 from avatarctl.runs.index import pointed
+from avatarctl.terminal import LINE_SECONDS, duration
 
 Batch = TypeVar("Batch")
-LINE_SECONDS = 10.0
 
 
 class Loop:
@@ -36,7 +37,7 @@ class Loop:
     def __init__(
         self,
         run: Run,
-        settings: Any,
+        settings: groups.Loop,
         state: State,
         *,
         steps: int | None = None,
@@ -45,7 +46,6 @@ class Loop:
     ) -> None:
         """
         Args:
-            settings: A `Loop` group: steps, log_every, validate_every, save_every, keep, ema.
             steps: Number of steps; left out: the group's.
             steps_per_epoch: For `epoch`; 0 means that there are no epochs.
             config: What is needed to build the networks again, stored with the weights.
@@ -92,7 +92,7 @@ class Loop:
         if error is None:
             self._finish()
 
-    def parallel(self, model: nn.Module, *, find_unused: bool = False) -> nn.Module:
+    def parallel(self, model: nn.Module) -> nn.Module:
         """The network for the forward pass: under torchrun in torch's DDP, else itself.
 
         Networks that are not wrapped have their gradients averaged after the backward pass.
@@ -101,8 +101,7 @@ class Loop:
             return model
         self._wrapped |= {id(p) for p in model.parameters()}
         devices = [self.run.device] if self.run.device.type == "cuda" else None
-        ddp = nn.parallel.DistributedDataParallel
-        return ddp(model, device_ids=devices, find_unused_parameters=find_unused)
+        return nn.parallel.DistributedDataParallel(model, device_ids=devices)
 
     def over(self, batch_fn: Callable[[int], Batch]) -> Iterator[Batch]:
         """The batches of the remaining steps, on the run's device.
@@ -150,7 +149,7 @@ class Loop:
 
     def due(self, what: str) -> bool:
         """Whether this step is one of every `<what>_every` (validate, save, log), or the last."""
-        every = int(getattr(self.settings, f"{what}_every", 0))
+        every = int(getattr(self.settings, f"{what}_every"))
         return self.step_number >= self.steps or (every > 0 and self.step_number % every == 0)
 
     def averaged(self, name: str = "model") -> nn.Module:
@@ -249,12 +248,12 @@ class Loop:
             about = {"step": self.step_number, "best": self.best, "validation": self._validation}
             config = {
                 **self.config,
-                "kind": _kind(self.run),
+                "kind": self.run.manifest.kind,
                 "parts": list(self.state.modules),
                 "loop": {**about, "state": plain, "first": self._first, "world": parallel.world()},
             }
             keeping.save(self.run.folder, self.step_number, tensors, config, self._is_best)
-            keeping.prune(self.run.folder, self.settings.keep, getattr(self.settings, "keep_every", 0))
+            keeping.prune(self.run.folder, self.settings.keep, self.settings.keep_every)
             self.run.write_manifest()
         self._saved, self._is_best = self.step_number, False
 
@@ -299,15 +298,5 @@ class Loop:
         report.write_metrics(self.run.folder, self.run.metrics)
 
 
-def _kind(run: Run) -> str:
-    return run.name.partition("/")[0]
-
-
 def _step_of(checkpoint: Any) -> int:
     return int(checkpoint.stem.partition("-")[2])
-
-
-def duration(seconds: float) -> str:
-    """Seconds as 3m04s or 2h05m."""
-    minutes, rest = divmod(int(seconds), 60)
-    return f"{minutes // 60}h{minutes % 60:02d}m" if minutes >= 60 else f"{minutes}m{rest:02d}s"

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Callable, Iterable
 from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from avatarctl.body import BodyModel
-from avatarctl.errors import SettingsError
+from avatarctl.errors import PluginError, SettingsError
 from avatarctl.export import amass, bvh, gltf
 from avatarctl.motion import Motion
+from avatarctl.plugin.target import resolve
 
 if TYPE_CHECKING:
     from avatarctl.api import Format
@@ -55,7 +55,7 @@ def write(
     check_names([name], formats)
     motion = motion.checked("the motion", "nothing was written")
     declared = next((item for item in formats if item.kind == "motion" and item.name == name), None)
-    writer = OWN[name] if name in OWN or declared is None else _resolve(declared.write)
+    writer = OWN[name] if name in OWN or declared is None else _writer(declared)
     writer(motion, body, path)
     return path
 
@@ -75,7 +75,12 @@ def check_names(wanted: Iterable[str], formats: Iterable[Format] = ()) -> None:
             )
 
 
-def _resolve(ref: str) -> Writer:
-    module, _, name = ref.partition(":")
-    writer: Writer = getattr(importlib.import_module(module), name)
+def _writer(declared: Format) -> Writer:
+    try:
+        writer: Writer = resolve(declared.write)
+    except Exception as error:  # a third party's code
+        raise PluginError(
+            f"format '{declared.name}': {declared.write}: {type(error).__name__}: {error}",
+            hint="avatarctl plugins lists the plugins; avatarctl plugins check NAME tests one",
+        ) from error
     return writer

@@ -41,7 +41,10 @@ def matrix_from_axis_angle(axis_angle: Tensor) -> Tensor:
 
 
 def matrix_from_axis_angle_smpl(axis_angle: Tensor) -> Tensor:
-    """Rotation matrices as SMPL body models make them: 1e-8 is added to each component before the norm."""
+    """Rotation matrices [..., 3, 3] of axis-angle vectors [..., 3] in radians, as SMPL body models make them.
+
+    1e-8 is added to each component before the norm.
+    """
     expect(axis_angle, "... 3", "axis_angle")
     # parity: sparse-tracking 3.1, second variant; smplx does the same.
     angle = (axis_angle + 1e-8).norm(dim=-1, keepdim=True)
@@ -196,8 +199,8 @@ def minimal_rotation(source: Tensor, target: Tensor) -> Tensor:
     eye = torch.eye(3, dtype=source.dtype, device=source.device)
     k = cross_matrix(cross)
     turned = eye + k + k @ k / (1 + dot).clamp(min=1e-12)
-    helper = torch.nn.functional.one_hot(source.abs().argmin(-1), 3).to(source)
-    normal = torch.nn.functional.normalize(torch.linalg.cross(source, helper, dim=-1), dim=-1)
+    other = torch.nn.functional.one_hot(source.abs().argmin(-1), 3).to(source)
+    normal = torch.nn.functional.normalize(torch.linalg.cross(source, other, dim=-1), dim=-1)
     half_turn = 2 * normal.unsqueeze(-1) * normal.unsqueeze(-2) - eye
     return torch.where(dot < -1 + 1e-9, half_turn, turned)
 

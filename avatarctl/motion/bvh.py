@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
 import math
 import zlib
 from dataclasses import dataclass, replace
@@ -23,6 +22,8 @@ MAX_JOINTS = 1000
 MAX_FPS = 1000.0
 MAX_BYTES = 1 << 29
 """Most that a compressed file may unpack to: about an hour."""
+EXPANSION, FREE_BYTES = 100, 1 << 24
+"""Above `FREE_BYTES`, a compressed file may be this many times larger when unpacked."""
 
 
 @dataclass(frozen=True)
@@ -117,11 +118,11 @@ def _text(path: Path) -> str:
         raw = path.read_bytes()
         if raw[:2] == b"\x1f\x8b":
             stream = zlib.decompressobj(wbits=31)
-            raw = stream.decompress(raw, MAX_BYTES)
+            raw = stream.decompress(raw, min(MAX_BYTES, max(FREE_BYTES, EXPANSION * len(raw))))
             if not stream.eof:
                 raise DataError(f"{path}: the compressed file ends early or is too large", hint=HINT)
         return raw.decode("utf-8")
-    except (OSError, zlib.error, gzip.BadGzipFile) as error:
+    except (OSError, zlib.error) as error:
         raise DataError(
             f"{path}: cannot be unpacked: {error}", hint="copy or download the file again"
         ) from error
@@ -199,9 +200,11 @@ def _motion(path: Path, text: str) -> tuple[int, float, np.ndarray]:
             f"{path}: MOTION: expected 'Frames: N' and 'Frame Time: SECONDS'", hint=HINT
         ) from error
     if not (math.isfinite(seconds) and 1.0 / MAX_FPS <= seconds <= 10.0):
-        raise DataError(f"{path}: Frame Time: {words[4]}; expected seconds between 0.001 and 10", hint=HINT)
-    if count < 0:
-        raise DataError(f"{path}: Frames: {count}; expected at least 1", hint=HINT)
+        raise DataError(
+            f"{path}: Frame Time: {words[4][:40]}; expected seconds between 0.001 and 10", hint=HINT
+        )
+    if not 0 <= count <= MAX_BYTES:
+        raise DataError(f"{path}: Frames: {words[1][:40]}; expected at least 1", hint=HINT)
     body = words[5] if len(words) > 5 else ""
     try:
         return count, _rate(words[4], seconds), np.array(body.split(), dtype=np.float64)

@@ -102,6 +102,12 @@ class Tracking:
             return _from_log(log, float(log.fps.median()))
         times = log.times - log.times[0]
         wanted = resample.grid(float(times[-1]), fps)
+        if len(wanted) < 2:
+            raise DataError(
+                f"{path}: {float(times[-1]):.3f} s after the first {skip_first} frames; "
+                f"expected at least 2 frames at {fps:g} a second",
+                hint="record for longer, or drop fewer frames",
+            )
         left, fraction = resample.between(times, wanted)
         unit = torch.nn.functional.normalize(log.quaternions, dim=-1)
         log = HeadsetLog(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import importlib.util
 import logging
 import os
@@ -21,7 +20,7 @@ import pluggy
 
 from avatarctl.errors import PluginError, UsageError
 from avatarctl.plugin import spec
-from avatarctl.plugin.target import Asset, Format, Target, Weights
+from avatarctl.plugin.target import Asset, Format, Target, Weights, resolve
 
 log = logging.getLogger(__name__)
 Item = TypeVar("Item")
@@ -112,9 +111,8 @@ class Plugin:
         Raises:
             PluginError: It cannot be imported; plugin, ref and cause are named.
         """
-        module, _, name = ref.partition(":")
         try:
-            return getattr(importlib.import_module(module), name)
+            return resolve(ref)
         except (Exception, SystemExit) as error:
             raise self.error(ref, one_line(error)) from error
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import importlib
 import re
 from dataclasses import dataclass
+from typing import Any
 
 VERBS = {
     "prepare": "raw data to what trainings and evaluations read",
@@ -29,6 +31,12 @@ def check_ref(ref: str, what: str, *, is_required: bool = True) -> None:
     """Refuse what is no "package.module:name"."""
     if (ref or is_required) and not _REF.fullmatch(ref):
         raise ValueError(f"{what}: found {ref!r}, expected 'package.module:name'")
+
+
+def resolve(ref: str) -> Any:
+    """The object that a "package.module:name" names; importing it may raise anything."""
+    module, _, name = ref.partition(":")
+    return getattr(importlib.import_module(module), name)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -15,6 +15,8 @@ from torch.nn import functional as F
 
 DECAY = 0.99
 TEMPERATURE = 0.07
+CONTRASTIVE_BOOKS = 2
+"""The first so many books have the contrastive term (spec 4.3, quirk 4)."""
 
 
 @dataclass(frozen=True)
@@ -36,23 +38,12 @@ class ProductCodebook(nn.Module):
         books: Slices of a latent.
         codes: Codes in each book.
         channels: Channels of a latent, a multiple of `books`.
-        beta: Weight of the commitment term.
-        contrastive_books: The first so many books have the contrastive term; the published code has 2.
     """
 
     usage: Tensor
 
-    def __init__(
-        self,
-        books: int = 8,
-        codes: int = 64,
-        channels: int = 384,
-        *,
-        beta: float = 1.0,
-        contrastive_books: int = 2,
-    ) -> None:
+    def __init__(self, books: int = 8, codes: int = 64, channels: int = 384) -> None:
         super().__init__()
-        self.beta, self.contrastive_books = beta, contrastive_books
         width = channels // books
         self.books = nn.ModuleList(nn.Embedding(codes, width) for _ in range(books))
         for weight in self.books.parameters():
@@ -71,7 +62,7 @@ class ProductCodebook(nn.Module):
             chosen.append(codes)
             values.append(F.embedding(codes, weight))
             if self.training:
-                if index < self.contrastive_books:
+                if index < CONTRASTIVE_BOOKS:
                     contrast = contrast + self._contrastive(nearness)
                 self._move(index, rows, nearness, codes)
         coded = torch.cat(values, dim=-1).reshape(latents.shape)
@@ -81,7 +72,7 @@ class ProductCodebook(nn.Module):
         return Quantized(
             values=latents + (coded - latents).detach(),
             codes=torch.stack(chosen, dim=-1).reshape(shape),
-            losses=towards_latents + self.beta * commitment + contrast,
+            losses=towards_latents + commitment + contrast,
         )
 
     def book(self, index: int) -> Tensor:

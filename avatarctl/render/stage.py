@@ -93,7 +93,7 @@ class Cast:
         return root + root.new_tensor(self.actor.offset)
 
     def frames(self, first: int, last: int) -> Tensor:
-        """Frames of the motion for film frames `first` to `last`, the last one held."""
+        """Frames of the motion for film frames `first` to `last`, the last one held, int64 [T]."""
         return torch.arange(first, last).clamp(max=len(self) - 1)
 
     def vertices(self, frames: Tensor) -> Tensor:

@@ -47,7 +47,7 @@ def create(verb: str, target: str, stage: str = "", out: str | Path | None = Non
     number = 1
     try:
         parent.mkdir(parents=True, exist_ok=True)
-        taken = {entry.name for entry in os.scandir(parent)}
+        taken = set(os.listdir(parent))
         while True:
             folder = parent / f"{number:03d}"
             number += 1
@@ -62,7 +62,7 @@ def create(verb: str, target: str, stage: str = "", out: str | Path | None = Non
 
 
 def _given(folder: Path) -> Path:
-    if folder.is_dir() and any(entry.name != LOCK for entry in os.scandir(folder)):
+    if folder.is_dir() and any(name != LOCK for name in os.listdir(folder)):
         raise UsageError(
             f"--out {folder}: the folder exists and is not empty",
             hint=f"name another folder, or --resume {folder}",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 from collections.abc import Callable, Iterator, Mapping
 from difflib import get_close_matches
@@ -14,6 +15,7 @@ from avatarctl.runs import manifest
 from avatarctl.runs.folder import CHECKPOINTS, WEIGHTS, is_run, kind, root
 from avatarctl.runs.manifest import Manifest
 
+log = logging.getLogger(__name__)
 Accept = Callable[[Mapping[str, Any]], bool]
 """Whether a run with these settings will do."""
 
@@ -24,8 +26,8 @@ def runs() -> list[tuple[Path, Manifest]]:
     for folder in _folders():
         try:
             found.append((folder, manifest.read(folder)))
-        except AvatarError:
-            continue
+        except AvatarError as error:
+            log.warning("left out: %s", error.message)
     return sorted(found, key=lambda pair: (pair[1].started, str(pair[0])))
 
 
@@ -128,7 +130,7 @@ def pointed(folder: Path, name: str) -> Path | None:
         checkpoint = folder / CHECKPOINTS / os.path.basename(str(content["file"]))
     except FileNotFoundError:
         return None
-    except (OSError, ValueError, TypeError, KeyError) as error:
+    except (OSError, ValueError, TypeError, KeyError, RecursionError) as error:
         raise DataError(f"{pointer}: found no JSON with 'file' ({error})", hint="delete it") from error
     return checkpoint if checkpoint.is_file() else None
 
@@ -140,7 +142,7 @@ def chain(folder: Path) -> list[tuple[int, str, str]]:
 
     def visit(place: Path, depth: int, seen: frozenset[str]) -> None:
         about = manifest.read(place)
-        lines.append((depth, str(place), f"{kind(**_what(about))}, {about.status}"))
+        lines.append((depth, str(place), f"{about.kind}, {about.status}"))
         for item in about.inputs:
             made = str(item.get("run") or outputs.get(item.get("hash"), ""))
             if made and made not in seen and is_run(Path(made)):
@@ -150,7 +152,3 @@ def chain(folder: Path) -> list[tuple[int, str, str]]:
 
     visit(folder, 0, frozenset({str(folder)}))
     return lines
-
-
-def _what(about: Manifest) -> dict[str, str]:
-    return {name: about.what.get(name, "") for name in ("verb", "target", "stage")}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from datetime import datetime, timezone
 from pathlib import Path
@@ -11,9 +12,10 @@ from typing import Any
 
 from avatarctl.errors import DataError
 from avatarctl.files import write_text
-from avatarctl.runs.folder import MANIFEST
+from avatarctl.runs.folder import MANIFEST, kind
 
 SCHEMA = "avatarctl-run/1"
+RESTORE = "restore it from a copy"
 STATUSES = ("running", "finished", "failed", "interrupted", "preempted")
 
 
@@ -42,6 +44,11 @@ class Manifest:
     outputs: list[dict[str, Any]] = field(default_factory=list)
     resumed: list[dict[str, Any]] = field(default_factory=list)
 
+    @property
+    def kind(self) -> str:
+        """Kind of run, as its folder is named: verb-target or verb-target-stage."""
+        return kind(*(self.what.get(word, "") for word in ("verb", "target", "stage")))
+
     def write(self, folder: Path) -> None:
         """Write manifest.json atomically."""
         write_text(folder / MANIFEST, as_json(asdict(self)))
@@ -66,8 +73,8 @@ def read(folder: Path) -> Manifest:
         raise DataError(
             f"{folder}: is no run folder (no {MANIFEST})", hint="avatarctl runs lists them"
         ) from error
-    except (OSError, ValueError) as error:
-        raise DataError(f"{path}: cannot be read: {error}", hint="restore it from a copy") from error
+    except (OSError, ValueError, RecursionError) as error:
+        raise DataError(f"{path}: cannot be read: {error}", hint=RESTORE) from error
     if not isinstance(content, dict) or content.get("schema") != SCHEMA:
         found = content.get("schema") if isinstance(content, dict) else type(content).__name__
         raise DataError(
@@ -78,15 +85,31 @@ def read(folder: Path) -> Manifest:
         if item.name in content and not isinstance(content[item.name], wanted):
             raise DataError(
                 f"{path}: {item.name}: found {type(content[item.name]).__name__}, expected {wanted.__name__}",
-                hint="restore it from a copy",
+                hint=RESTORE,
             )
+    _check_records(path, content)
     if content.get("status") not in STATUSES:
         raise DataError(
             f"{path}: status: found {content.get('status')!r}, expected one of {', '.join(STATUSES)}",
-            hint="restore it from a copy",
+            hint=RESTORE,
         )
     known = {item.name for item in fields(Manifest)}
     return Manifest(**{"what": {}} | {key: value for key, value in content.items() if key in known})
+
+
+def _check_records(path: Path, content: dict[str, Any]) -> None:
+    """Refuse inputs and outputs without a path, and words that are no text."""
+    wanted = {"path": str, "kind": str, "hash": str, "bytes": int, "run": str}
+    for where in ("inputs", "outputs"):
+        for number, record in enumerate(content.get(where, [])):
+            is_record = isinstance(record, dict) and "path" in record
+            fits = [is_record and isinstance(record.get(key, kind()), kind) for key, kind in wanted.items()]
+            if not all(fits):
+                found = f"found {str(record)[:60]}, expected a path with hash and size"
+                raise DataError(f"{path}: {where}: record {number}: {found}", hint=RESTORE)
+    for name, word in content.get("what", {}).items():
+        if not isinstance(word, str):
+            raise DataError(f"{path}: what: {name}: found {str(word)[:40]}, expected text", hint=RESTORE)
 
 
 def now() -> str:
@@ -97,6 +120,17 @@ def now() -> str:
 def as_json(value: Any) -> str:
     """Readable JSON without NaN: numbers that are not finite become null."""
     return json.dumps(plain(value), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def leaves(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested values under dotted names; what is empty is a value."""
+    found: dict[str, Any] = {}
+    for name, value in values.items():
+        if isinstance(value, Mapping) and value:
+            found |= leaves(value, f"{prefix}{name}.")
+        else:
+            found[f"{prefix}{name}"] = value
+    return found
 
 
 def plain(value: Any) -> Any:

@@ -7,7 +7,7 @@ import logging
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ from avatarctl.device import choose, parallel
 from avatarctl.device.noise import stream_seed
 from avatarctl.device.precision import check, switches
 from avatarctl.errors import AvatarError, Stopped
-from avatarctl.files import sweep, write_failure
+from avatarctl.files import long_name, sweep, write_failure
 from avatarctl.runs import folder as folders
 from avatarctl.runs import resume as resuming
 from avatarctl.runs import saving
@@ -39,14 +39,13 @@ class Request:
     target: str
     stage: str
     settings: Any
-    origin: Mapping[str, str] = field(default_factory=dict)
-    plugin: tuple[str, str, str] = ("", "", "")
-    argv: Sequence[str] = ()
-    out: str | Path | None = None
-    resume: str | Path | None = None
-    device: str | None = None
-    precision: str | None = None
-    seed: int | None = None
+    origin: Mapping[str, str]
+    plugin: tuple[str, str, str]
+    argv: Sequence[str]
+    out: str | Path | None
+    resume: str | Path | None
+    precision: str | None
+    seed: int | None
 
 
 @contextmanager
@@ -80,9 +79,7 @@ def open_run(
         json: Print one JSON object at the end, and nothing else, on stdout.
         registry: The plugins, for their weights, formats and observers.
     """
-    request = Request(
-        verb, target, stage, settings, origin or {}, plugin, argv, out, resume, device, precision, seed
-    )
+    request = Request(verb, target, stage, settings, origin or {}, plugin, argv, out, resume, precision, seed)
     chosen, reason = choose(device or "auto")
     with ExitStack() as stack:
         parallel.init(chosen)
@@ -179,8 +176,6 @@ def _ending(run: Run, handler: FileLog | None, request: Request) -> Iterator[Non
         yield
     except BaseException as error:
         known = _understood(error, run, request)
-        if known is not error:
-            known.__cause__ = error
         status = "failed"
         if isinstance(known, Stopped):
             status = "preempted" if known.exit_code == 75 else "interrupted"
@@ -198,8 +193,10 @@ def _understood(error: BaseException, run: Run, request: Request) -> BaseExcepti
     if isinstance(error, Stopped) and not error.hint:
         return Stopped(error.message, hint=_resume_hint(run, request), preempted=error.exit_code == 75)
     full = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
-    if isinstance(error, OSError) and not isinstance(error, AvatarError) and error.errno in full:
+    if isinstance(error, OSError) and error.errno in full:
         return write_failure(Path(error.filename or run.folder), error)
+    if isinstance(error, OSError) and (known := long_name(error)):
+        return known
     return error
 
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from avatarctl.files import write_text
 from avatarctl.metrics import Table
-from avatarctl.runs.manifest import plain
+from avatarctl.runs.manifest import leaves, plain
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -104,7 +104,7 @@ class Page:
                 "seed": run.seed,
             }
         )
-        self.facts(flat(about.settings), "settings")
+        self.facts(leaves(about.settings), "settings")
         self.facts({str(item["path"]): item.get("hash", "") for item in about.inputs}, "inputs")
         self.facts(
             {**about.versions, **{f"device {key}": value for key, value in about.device.items()}}, "versions"
@@ -128,17 +128,6 @@ class Page:
     def _figure(self, content: str, caption: str, kind: str = "") -> None:
         below = f"<figcaption>{escape(caption)}</figcaption>" if caption else ""
         self._parts.append(f'<figure class="{kind}">{content}{below}</figure>')
-
-
-def flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested settings under dotted names."""
-    found: dict[str, Any] = {}
-    for name, value in values.items():
-        if isinstance(value, Mapping):
-            found |= flat(value, f"{prefix}{name}.")
-        else:
-            found[prefix + name] = value
-    return found
 
 
 def _words(value: Any) -> str:

@@ -13,7 +13,7 @@ import torch
 
 import avatarctl
 from avatarctl.files import WHOLE, digest
-from avatarctl.runs.folder import MANIFEST, SETTINGS
+from avatarctl.runs.folder import MANIFEST, is_run
 
 PACKAGES = ("numpy", "torch", "safetensors", "h5py", "pydantic")
 
@@ -94,6 +94,6 @@ def _folder_digest(folder: Path, files: list[Path]) -> str:
 def maker(path: Path) -> dict[str, Any]:
     """The run whose folder holds `path`, with the digest of its manifest; empty when there is none."""
     for folder in (path, *path.parents):
-        if (folder / MANIFEST).is_file() and (folder / SETTINGS).is_file():
+        if is_run(folder):
             return {"run": str(folder), "manifest": digest(folder / MANIFEST)}
     return {}

@@ -14,11 +14,11 @@ from avatarctl.runs.folder import METRICS, STEPS
 from avatarctl.runs.manifest import as_json, plain
 
 
-def numbers_table(numbers: Mapping[str, Any], title: str = "") -> Any:
+def numbers_table(numbers: Mapping[str, Any]) -> Any:
     """Names and values as a rich table, without groups of values."""
     from rich.table import Table
 
-    table = Table(title=title or None, show_header=False)
+    table = Table(show_header=False)
     table.add_column(no_wrap=True)
     table.add_column(justify="right")
     for name, value in numbers.items():

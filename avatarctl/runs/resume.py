@@ -9,13 +9,12 @@ from typing import Any
 
 import yaml
 
+from avatarctl.config import StageSettings
+from avatarctl.config.presets import parse
 from avatarctl.errors import DataError, SettingsError, UsageError
 from avatarctl.runs import index, manifest
 from avatarctl.runs.folder import SETTINGS, kind, require_run
-from avatarctl.runs.manifest import Manifest, plain
-
-NETWORK_FIELDS = ("network",)
-"""Settings that shape the network, for classes that do not name theirs in `network_fields`."""
+from avatarctl.runs.manifest import Manifest, leaves, plain
 
 
 @dataclass(frozen=True)
@@ -39,9 +38,8 @@ def resume_point(what: str | Path, verb: str, target: str, stage: str = "") -> R
     about = manifest.read(require_run(folder))
     wanted = {"verb": verb, "target": target, "stage": stage}
     if about.what != wanted:
-        found = kind(**{name: about.what.get(name, "") for name in wanted})
         raise UsageError(
-            f"--resume {what}: {folder} is a run of {found}, not of {kind(verb, target, stage)}",
+            f"--resume {what}: {folder} is a run of {about.kind}, not of {kind(verb, target, stage)}",
             hint="avatarctl runs lists them",
         )
     return ResumePoint(folder, read_settings(folder), about)
@@ -51,8 +49,8 @@ def read_settings(folder: Path) -> dict[str, Any]:
     """The settings.yaml of a run folder."""
     path = folder / SETTINGS
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        content = parse(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, yaml.YAMLError, RecursionError) as error:
         raise DataError(f"{path}: cannot be read: {error}", hint="restore it from a copy") from error
     if not isinstance(content, dict):
         raise DataError(
@@ -63,23 +61,12 @@ def read_settings(folder: Path) -> dict[str, Any]:
 
 def changes(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str, list[Any]]:
     """Leaves that differ, by dotted name: [value before, value after]."""
-    old, new = leaves(before), leaves(after)
+    old, new = leaves(plain(before)), leaves(plain(after))
     return {
         name: [old.get(name), new.get(name)]
         for name in dict.fromkeys([*old, *new])
         if old.get(name) != new.get(name)
     }
-
-
-def leaves(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested settings under dotted names."""
-    found: dict[str, Any] = {}
-    for name, value in values.items():
-        if isinstance(value, Mapping):
-            found |= leaves(value, f"{prefix}{name}.")
-        else:
-            found[prefix + str(name)] = plain(value)
-    return found
 
 
 def refuse_network_changes(changed: Mapping[str, list[Any]], settings: Any) -> None:
@@ -88,7 +75,7 @@ def refuse_network_changes(changed: Mapping[str, list[Any]], settings: Any) -> N
     Raises:
         SettingsError: With every such setting, the run's value and the one asked for.
     """
-    names = tuple(getattr(type(settings), "network_fields", NETWORK_FIELDS))
+    names = tuple(getattr(type(settings), "network_fields", StageSettings.network_fields))
     refused = [
         name for name in changed if name in names or name.startswith(tuple(f"{name}." for name in names))
     ]

@@ -19,7 +19,7 @@ from avatarctl.device.precision import precision as autocast
 from avatarctl.errors import DataError
 from avatarctl.runs import report, saving
 from avatarctl.runs.events import Event, Kind, Observers
-from avatarctl.runs.folder import SETTINGS, kind
+from avatarctl.runs.folder import SETTINGS
 from avatarctl.runs.index import Accept
 from avatarctl.runs.inputs import find_weights
 from avatarctl.runs.manifest import Manifest, now, plain
@@ -89,7 +89,7 @@ class Run:
     @property
     def name(self) -> str:
         """Kind and number, as `run:NAME` takes them."""
-        return f"{kind(**self.manifest.what)}/{self.folder.name}"
+        return f"{self.manifest.kind}/{self.folder.name}"
 
     def path(self, name: str | Path) -> Path:
         """Where a file of this run goes; its folder is made."""
@@ -146,18 +146,22 @@ class Run:
             self.manifest.add("inputs", about | ({"setting": setting} if setting else {}))
         return path
 
-    def weights(self, setting: str | Path, *, stage: str = "", accept: Accept | None = None) -> Weights:
+    def weights(
+        self, setting: str | Path, *, target: str = "", stage: str = "", accept: Accept | None = None
+    ) -> Weights:
         """Tensors and configuration of trained weights, recorded as an input.
 
         Args:
             setting: A file or folder (native or official), run:NAME/N, latest, or a name of embedded weights.
-            stage: Upstream stage of this target that `latest` looks for.
+            target: Trained target that `latest` looks for; this one when left out.
+            stage: Its stage that `latest` looks for.
             accept: Whether a run's settings will do, for `latest`.
         """
         from avatarctl.checkpoints import open_weights
 
         words = str(setting)
-        path = find_weights(words, self.manifest.what["target"], stage, self.declared_weights, accept)
+        target = target or self.manifest.what["target"]
+        path = find_weights(words, target, stage, self.declared_weights, accept)
         if words != str(path):
             self.log.info("weights '%s': %s", words, path)
         self.input(path, words)

@@ -33,7 +33,7 @@ def write(path: Path, thing: Any) -> str:
     if isinstance(thing, Path):
         with atomic(path) as temporary:
             shutil.copyfile(thing, temporary)
-        return KINDS.get(path.suffix, "file")
+        return KINDS.get(path.suffix.lower(), "file")
     writer = _WRITERS.get(path.suffix.lower())
     if isinstance(thing, bytes):
         writer = _bytes

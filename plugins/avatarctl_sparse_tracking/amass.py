@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import zipfile
 from collections import Counter
 from dataclasses import dataclass, field
 from functools import cache
 from importlib import resources
 from pathlib import Path
 
+from avatarctl.checkpoints.arrays import archive_names
 from avatarctl.errors import DataError
 
 SUBSETS = (
@@ -111,12 +111,8 @@ def _survey_walk(root: Path, subset: str, found: Survey) -> None:
 
 def _counts(path: Path, source: str, found: Survey) -> bool:
     """Whether an archive takes a number; one that cannot be opened does, and fails when it is read."""
-    try:
-        with zipfile.ZipFile(path) as archive:
-            keys = set(archive.namelist())
-    except (zipfile.BadZipFile, OSError):
-        return True
-    if "mocap_framerate.npy" in keys:
+    keys = archive_names(path)
+    if not keys or "mocap_framerate.npy" in keys:
         return True
     if "mocap_frame_rate.npy" in keys or path.name.endswith("_stageii.npz"):
         found.wrong_download.append(source)
@@ -175,13 +171,8 @@ def split_of(subset: str, number: int, protocol: str, lists: Path | None = None)
     base = subset.removesuffix("_train").removesuffix("_test")
     if protocol == "S3":
         name = f"dataset/{subset}/{number}.pt"
-        return (
-            "test"
-            if name in _members("test_full_rand0", lists)
-            else "train"
-            if name in _members("train_full_rand0", lists)
-            else ""
-        )
+        named = (split for split in ("test", "train") if name in _members(f"{split}_full_rand0", lists))
+        return next(named, "")
     if protocol == "S1":
         return "" if base not in SMALL else "test" if subset.endswith("_test") else "train"
     if protocol == "S2":

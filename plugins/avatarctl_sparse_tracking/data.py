@@ -3,22 +3,56 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from avatarctl.body import BodyModel
 from avatarctl.body.tables import mirror_pairs
-from avatarctl.data import Split
+from avatarctl.data import Split, Store
 from avatarctl.device import Noise
 from avatarctl.errors import DataError
+from avatarctl_sparse_tracking.features import FIELDS, rest_digest
 from avatarctl_sparse_tracking.model import WINDOW
 
 SWAPPED = list(mirror_pairs("smplh")[:22])
 FLIP_X = (-1.0, 1.0, 1.0)
 FLIP_TURN = (1.0, -1.0, -1.0, -1.0, 1.0, 1.0)
 """Signs of the first two columns of M R M, where M flips x."""
+
+
+def open_store(path: Path, body: BodyModel) -> Store:
+    """A store that `avatarctl prepare amass` made with the skeleton of a body.
+
+    Raises:
+        DataError: It is none, another target's, or of another skeleton.
+    """
+    store = Store(path)
+    prepared: Any = store.attributes.get("body")
+    lacking = [name for name, width in FIELDS.items() if store.fields.get(name, {}).get("width") != width]
+    has_body = isinstance(prepared, dict) and {"rest", "open"} <= prepared.keys()
+    if not (has_body and "protocol" in store.attributes):
+        lacking.append("attributes body and protocol")
+    if lacking:
+        raise DataError(
+            f"{path}: no store of prepare amass: it lacks {', '.join(lacking)}",
+            hint="avatarctl prepare amass RAW --store FOLDER",
+        )
+    if prepared["rest"] != rest_digest(body.rest_joints):
+        was = "the open body" if prepared["open"] else "a licensed body"
+        raise DataError(
+            f"{path}: prepared with {was}, whose skeleton is not that of {body_name(body)}",
+            hint="name the body models it was prepared with (--body-models), or prepare it again",
+        )
+    return store
+
+
+def body_name(body: BodyModel) -> str:
+    """How messages and reports call a body."""
+    return "the open body" if body.is_open else f"{body.family} {body.gender} ({body.source})"
 
 
 class Batch(NamedTuple):
@@ -106,10 +140,10 @@ def held_out_clips(split: Split, clips: int) -> list[int]:
     return [int(clip) for clip in np.flatnonzero(split.lengths >= WINDOW)[:clips]]
 
 
-def held_out(split: Split, clips: int, stride: int = WINDOW) -> np.ndarray:
+def held_out(split: Split, clips: int) -> np.ndarray:
     """First rows of evenly spaced windows of the first clips that are long enough."""
     starts = [
-        split.offsets[clip] + np.arange(0, split.lengths[clip] - WINDOW + 1, stride)
+        split.offsets[clip] + np.arange(0, split.lengths[clip] - WINDOW + 1, WINDOW)
         for clip in held_out_clips(split, clips)
     ]
     return np.concatenate(starts)

@@ -35,7 +35,9 @@ def run(settings: Demo, run: Run) -> None:
     """Estimate held-out clips, compare, and write motions, film and report."""
     names = choose(settings.clips)
     body = run.bodies.load("smplh", "male")
-    model = pipeline.load(run.weights(settings.weights), device=run.device, body=body)
+    model = pipeline.load(
+        run.weights(settings.weights, target="sparse", stage="refiner"), device=run.device, body=body
+    )
     method = Method(model, training_mean(body), run.noise("sampling"))
     results, began = Results(), time.perf_counter()
     shown = [show(name, method, body, results) for name in run.progress(names, "estimating")]

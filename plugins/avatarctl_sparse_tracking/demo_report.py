@@ -19,7 +19,8 @@ from avatarctl.render import Actor, Film
 from avatarctl.runs.page import Page
 from avatarctl_sparse_tracking import plots
 from avatarctl_sparse_tracking.baselines import KeptPose, head_of
-from avatarctl_sparse_tracking.evaluate import ESTIMATE, LAST_KNOWN, MEAN, Clip, Results, body_name
+from avatarctl_sparse_tracking.data import body_name
+from avatarctl_sparse_tracking.evaluate import ESTIMATE, LAST_KNOWN, MEAN, Clip, Results
 from avatarctl_sparse_tracking.heading import turn_of
 from avatarctl_sparse_tracking.scores import COLUMNS
 

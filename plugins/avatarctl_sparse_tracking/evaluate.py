@@ -20,11 +20,12 @@ from avatarctl.errors import DataError
 from avatarctl.geometry.rotations import matrix_from_axis_angle, sixd_from_matrix
 from avatarctl.metrics import Row, Table, Tally
 from avatarctl.motion import Motion
+from avatarctl.motion.tracking import FPS
 from avatarctl.runs.page import Page
 from avatarctl_sparse_tracking import baselines, features, pipeline, plots, published
 from avatarctl_sparse_tracking.baselines import KeptPose
-from avatarctl_sparse_tracking.prepare import rest_digest
-from avatarctl_sparse_tracking.scores import COLUMNS, FPS, MORE, Posture, scores
+from avatarctl_sparse_tracking.data import body_name, open_store
+from avatarctl_sparse_tracking.scores import COLUMNS, MORE, Posture, scores
 
 if TYPE_CHECKING:
     from avatarctl.device.noise import Noise
@@ -112,10 +113,9 @@ class Results:
 
 def run(settings: Evaluate, run: Run) -> None:
     """Score the clips of a store's split."""
-    store = Store(settings.store)
-    run.input(settings.store, "store")
     body = run.bodies.load("smplh", "male", settings.body_models)
-    check_body(store, body)
+    store = open_store(settings.store, body)
+    run.input(settings.store, "store")
     split = store.split(settings.split)
     if not len(split):
         raise DataError(
@@ -123,7 +123,7 @@ def run(settings: Evaluate, run: Run) -> None:
             hint=f"choose from {', '.join(store.splits)}",
         )
     method = Method(
-        pipeline.load(run.weights(settings.weights), device=run.device, body=body),
+        pipeline.load(run.weights(settings.weights, stage="refiner"), device=run.device, body=body),
         baselines.mean_pose(store),
         run.noise("sampling"),
         settings.refine,
@@ -144,27 +144,8 @@ def clips_of(split: Split, count: int) -> Iterator[Clip]:
     for index in range(count):
         poses, trans = (torch.tensor(split.clip(name, index)) for name in ("poses", "trans"))
         truth = Motion(poses=poses.reshape(-1, NUM_BODY, 3), root=trans, fps=FPS)
+        truth = truth.checked(f"split '{split.name}', clip {split.names[index]}", "prepare the store again")
         yield Clip(split.names[index], torch.tensor(split.clip("sparse", index)), truth)
-
-
-def check_body(store: Store, body: BodyModel) -> None:
-    """Refuse to score with another body than the store was prepared with.
-
-    Raises:
-        DataError: Their skeletons differ.
-    """
-    prepared = store.attributes["body"]
-    if prepared["rest"] != rest_digest(body.rest_joints):
-        was = "the open body" if prepared["open"] else "a licensed body"
-        raise DataError(
-            f"{store.path}: prepared with {was}, whose skeleton is not that of {body_name(body)}",
-            hint="name the body models it was prepared with (--body-models), or prepare it again",
-        )
-
-
-def body_name(body: BodyModel) -> str:
-    """How reports call a body."""
-    return "the open body" if body.is_open else f"{body.family} {body.gender} ({body.source})"
 
 
 def _report(

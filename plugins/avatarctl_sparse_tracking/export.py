@@ -41,7 +41,7 @@ def motion_file(source: Path) -> Path:
     if not source.is_dir():
         return source
     outputs = manifest.read(folder.require_run(source)).outputs
-    found = [source / str(item["path"]) for item in outputs if item["kind"] == "motion"]
+    found = [source / str(item["path"]) for item in outputs if item.get("kind") == "motion"]
     found = [path for path in found if path.suffix == ".npz"] or found
     if not found:
         raise DataError(

@@ -5,6 +5,7 @@ Joint places follow from a kinematic chain; no mesh is skinned. Long motions go 
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,14 +13,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from avatarctl.body.tables import BODY_PARENTS, HEAD, LEFT_WRIST, NUM_BODY, RIGHT_WRIST
+from avatarctl.body.tables import BODY_PARENTS, HEAD, NUM_BODY
 from avatarctl.checkpoints.arrays import read_npz
 from avatarctl.checkpoints.pickle_reader import load_torch
 from avatarctl.errors import CheckpointError, DataError
 from avatarctl.geometry.kinematics import forward_kinematics, global_rotations
 from avatarctl.geometry.rotations import matrix_from_axis_angle, matrix_from_axis_angle_smpl, sixd_from_matrix
+from avatarctl.motion.motion import MAX_PLACE
+from avatarctl.motion.tracking import FPS, TRACKED
 
-TRACKED = (HEAD, LEFT_WRIST, RIGHT_WRIST)
 PIECE = 1024
 """Frames computed at once."""
 HEAD_PLACE = slice(12, 15)
@@ -86,30 +88,28 @@ def _inverse(matrix: Tensor) -> Tensor:
     return rows / (x * rows[..., 0, :]).sum(-1)[..., None, None]
 
 
+def _quantities(features: Features) -> list[Tensor]:
+    """6D, 6D of the step, position, position step of each joint, float64 [N, K, 6 or 3]."""
+    sixd = [sixd_from_matrix(matrix) for matrix in (features.world, features.step)]
+    return [part.double() for part in (*sixd, features.places, features.place_steps)]
+
+
 def tracker_rows(features: Features) -> Tensor:
     """Tracker-major rows: 6D, 6D of the step, position, position step of each tracker, float64 [N, 54]."""
-    parts = (
-        sixd_from_matrix(features.world),
-        sixd_from_matrix(features.step),
-        features.places,
-        features.place_steps,
-    )
-    return torch.cat([part.double() for part in parts], dim=-1).flatten(1)
+    return torch.cat(_quantities(features), dim=-1).flatten(1)
 
 
 def official_rows(features: Features) -> Tensor:
     """The four blocks of the official file, quantity-major, float64 [N, 396]."""
-    parts = (
-        sixd_from_matrix(features.world),
-        sixd_from_matrix(features.step),
-        features.places,
-        features.place_steps,
-    )
-    return torch.cat([part.double().flatten(1) for part in parts], dim=-1)
+    return torch.cat([part.flatten(1) for part in _quantities(features)], dim=-1)
 
 
 def store_rows(poses: Tensor, trans: Tensor, features: Features) -> dict[str, np.ndarray]:
-    """The fields of the compact store for features of the three trackers, or of all 22 joints."""
+    """The fields of the compact store, float32 [N, width], from features of the trackers or of all joints.
+
+    Args:
+        poses, trans: As `compute` took them.
+    """
     if features.places.shape[1] != len(TRACKED):
         picked = (
             getattr(features, name)[:, list(TRACKED)] for name in ("world", "step", "places", "place_steps")
@@ -147,6 +147,12 @@ def official_file(
     }
 
 
+def rest_digest(rest: Tensor) -> str:
+    """What a body's rest skeleton is recognised by: its 22 joints [J, 3], to a hundredth of a millimetre."""
+    rounded = (rest[:NUM_BODY].double() * 1e5).round().long()
+    return hashlib.sha256(rounded.numpy().astype("<i8").tobytes()).hexdigest()[:16]
+
+
 def read_recording(path: str | Path) -> tuple[Tensor, float]:
     """The feature rows, float64 [N, 54], and the frame rate in a file that `avatarctl prepare headset` wrote.
 
@@ -157,7 +163,7 @@ def read_recording(path: str | Path) -> tuple[Tensor, float]:
     hint = "make it from the log: avatarctl prepare headset LOG"
     if path.suffix == ".pt":
         try:
-            sparse, fps = load_torch(path), 60.0  # the published file does not say its rate
+            sparse, fps = load_torch(path), FPS  # the published file does not say its rate
         except CheckpointError as error:
             raise DataError(error.message, hint=hint) from error
     else:
@@ -166,11 +172,20 @@ def read_recording(path: str | Path) -> tuple[Tensor, float]:
             raise DataError(f"{path}: no tracker features; expected sparse [N, 54] and fps", hint=hint)
         rate = arrays["fps"]
         fps = float(rate) if rate.size == 1 and rate.dtype.kind in "fiu" else 0.0
-        sparse = torch.from_numpy(arrays["sparse"]) if arrays["sparse"].dtype.kind == "f" else None
-    if not isinstance(sparse, Tensor) or sparse.dim() != 2 or sparse.shape[1] != FIELDS["sparse"]:
+        rows = arrays["sparse"]
+        sparse = torch.from_numpy(rows.astype(np.float64)) if rows.dtype.kind == "f" else None
+    is_rows = isinstance(sparse, Tensor) and sparse.dim() == 2 and sparse.is_floating_point()
+    if not is_rows or sparse.shape[1] != FIELDS["sparse"]:
         raise DataError(f"{path}: sparse: expected numbers [N, {FIELDS['sparse']}]", hint=hint)
-    if not len(sparse) or not torch.isfinite(sparse).all():
-        raise DataError(f"{path}: sparse: no frames, or numbers that are not finite", hint=hint)
+    if not len(sparse):
+        raise DataError(f"{path}: sparse: no frames; expected at least 1", hint=hint)
+    bad = ~(sparse.abs() <= MAX_PLACE).all(1)  # NaN compares false
+    if bad.any():
+        frame = int(bad.nonzero()[0])
+        raise DataError(
+            f"{path}: sparse: frame {frame}: a number that is not finite, or beyond {MAX_PLACE:g} metres",
+            hint=hint,
+        )
     if not 1.0 <= fps <= 1000.0:
         raise DataError(f"{path}: fps: found {fps:g}; expected 1 to 1000", hint=hint)
     return sparse.double(), fps

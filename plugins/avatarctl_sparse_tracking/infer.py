@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING
 from torch import Tensor
 
 from avatarctl.body import BodyModel
+from avatarctl.checkpoints.arrays import archive_names
 from avatarctl.errors import DataError
 from avatarctl.files import check_input_file
 from avatarctl.motion import Motion
@@ -39,7 +39,7 @@ def run(settings: Infer, run: Run) -> None:
     recording = read(settings.recording, settings, body)
     run.input(settings.recording, "recording")
     run.log.info("%s: %s, %d frames", settings.recording, recording.kind, len(recording.sparse))
-    model = pipeline.load(run.weights(settings.weights), device=run.device, body=body)
+    model = pipeline.load(run.weights(settings.weights, stage="refiner"), device=run.device, body=body)
     noise = run.noise("sampling") if settings.noise == "seeded" else None
     began = time.perf_counter()
     sparse = recording.sparse.float()
@@ -71,9 +71,13 @@ def read(path: Path, settings: Infer, body: BodyModel) -> Recording:
     if _holds_features(path):
         return Recording(*features.read_recording(path), "prepared features")
     motion = Motion.read(path)
-    if len(motion) < 2:
-        raise DataError(f"{path}: {len(motion)} frames; expected at least 2", hint="take a longer recording")
-    tracking = Tracking.from_motion(motion.resampled(FPS), body)
+    resampled = motion.resampled(FPS)
+    if len(resampled) < 2:
+        raise DataError(
+            f"{path}: {len(motion)} frames at {motion.fps:g} a second; expected at least 2 at {FPS:g}",
+            hint="take a longer recording",
+        )
+    tracking = Tracking.from_motion(resampled, body)
     return Recording(tracking.features(), tracking.fps, "head and hands of a motion")
 
 
@@ -85,9 +89,5 @@ def _is_log(path: Path) -> bool:
 
 def _holds_features(path: Path) -> bool:
     """Whether a file is an archive of features (.npz), or a torch file (the published features)."""
-    try:
-        with zipfile.ZipFile(path) as archive:
-            names = archive.namelist()
-    except (zipfile.BadZipFile, OSError, ValueError):
-        return False
+    names = archive_names(path)
     return "sparse.npy" in names or any(name.endswith("data.pkl") for name in names)

@@ -89,11 +89,15 @@ def read(path: Path) -> tuple[dict[str, dict[str, Tensor]], dict[str, Any]]:
         if not prefix:  # a bare file has nothing beside its one network
             own = tensors
         parts[part] = {MAPS[part].ours(name): tensor for name, tensor in own.items()}
-    return parts, {"networks": {part: sizes_of(part, own) for part, own in parts.items()}}
+    return parts, {"networks": {part: sizes_of(path, part, own) for part, own in parts.items()}}
 
 
-def sizes_of(part: str, tensors: Mapping[str, Tensor]) -> dict[str, int]:
-    """Sizes of a network as its tensors show them; heads are always the published number."""
+def sizes_of(path: Path, part: str, tensors: Mapping[str, Tensor]) -> dict[str, int]:
+    """Sizes of a network as its tensors show them; heads are always the published number.
+
+    Args:
+        path: The file, for the message.
+    """
     try:
         if part.endswith("_vqvae"):
             books = [name for name in tensors if name.startswith("codebook.books.")]
@@ -115,7 +119,7 @@ def sizes_of(part: str, tensors: Mapping[str, Tensor]) -> dict[str, int]:
         return {"layers": layers, "width": tensors["change.weight"].shape[1]}
     except (KeyError, IndexError, ValueError) as error:
         raise CheckpointError(
-            f"the {part} weights lack {error}; expected a whole published checkpoint",
+            f"{path}: the {part} weights lack {error}; expected a whole published checkpoint",
             hint="download the file again",
         ) from error
 

@@ -13,20 +13,18 @@ from avatarctl.body.tables import BODY_PARENTS, HEAD, NUM_BODY
 from avatarctl.checkpoints import Weights, open_weights
 from avatarctl.device import Noise, choose
 from avatarctl.device.memory import chunked
+from avatarctl.errors import CheckpointError
 from avatarctl.geometry.kinematics import forward_kinematics
 from avatarctl.geometry.rotations import axis_angle_from_matrix, matrix_from_axis_angle_smpl, matrix_from_sixd
 from avatarctl.geometry.shapes import expect
 from avatarctl.motion import Motion, Tracking
+from avatarctl.motion.tracking import FPS
 from avatarctl_sparse_tracking.features import HEAD_PLACE
 from avatarctl_sparse_tracking.heading import heading, to_heading, turn_root
-from avatarctl_sparse_tracking.model import WINDOW, Decoder, LatentDiffusion, Refiner
+from avatarctl_sparse_tracking.model import WINDOW, Decoder, LatentDiffusion, Refiner, frame_of
+from avatarctl_sparse_tracking.model import load as load_network
 from avatarctl_sparse_tracking.plugin import avatarctl_weights
 from avatarctl_sparse_tracking.sampling import latents_of
-from avatarctl_sparse_tracking.training import frame_of
-from avatarctl_sparse_tracking.training import load as load_network
-
-FPS = 60.0
-"""Rate of the networks."""
 
 
 @dataclass(frozen=True)
@@ -34,7 +32,7 @@ class Pipeline:
     """The networks of one set of weights, and the body whose skeleton is placed.
 
     `frame` says whether windows are seen in world axes (published) or from the head; `rest` [22, 3] are the
-    body's joints at rest, metres.
+    body's joints at rest, metres; `source` is the weights file, for messages.
     """
 
     upper: LatentDiffusion
@@ -44,7 +42,7 @@ class Pipeline:
     frame: str
     rest: Tensor
     device: torch.device
-    fps: float = FPS
+    source: str = ""
 
     def __call__(
         self, tracking: Tracking, noise: Noise | None = None, *, refine: bool = True, batch_size: int = 1024
@@ -76,6 +74,11 @@ class Pipeline:
         sixd, turns = (torch.cat(part) for part in zip(*pieces, strict=True))
         if refine and self.refiner is not None:
             sixd = sixd + self.refiner(sixd[None])[0][0]
+        if not torch.isfinite(sixd).all():
+            raise CheckpointError(
+                f"{self.source or 'the weights'}: the networks give numbers that are not finite",
+                hint="take other weights, or --precision fp32",
+            )
         return turn_root(sixd, turns.mT).cpu()
 
     def _decode(self, windows: Tensor, noise: Noise | None) -> list[tuple[Tensor, Tensor]]:
@@ -113,7 +116,7 @@ class Pipeline:
 
 
 def load(
-    weights: Weights | str | Path, device: str | torch.device = "cpu", body: BodyModel | None = None
+    weights: Weights | str | Path, device: str | torch.device = "auto", body: BodyModel | None = None
 ) -> Pipeline:
     """The pipeline of trained weights.
 
@@ -137,4 +140,5 @@ def load(
         frame=frame_of(weights),
         rest=body.rest_joints[:NUM_BODY].cpu(),
         device=where,
+        source=str(weights.path),
     )

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-import os
 import shutil
 from collections.abc import Sequence
 from contextlib import ExitStack
@@ -15,15 +14,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from avatarctl.body.tables import NUM_BODY
 from avatarctl.data import StoreWriter
+from avatarctl.device.choose import cores
 from avatarctl.errors import DataError
 from avatarctl.files import write_text
-from avatarctl.motion.tracking import Tracking
+from avatarctl.motion.tracking import FPS, Tracking
 from avatarctl_sparse_tracking import features, sources
-from avatarctl_sparse_tracking.preparing import FPS, Outcome, Task, run_all
+from avatarctl_sparse_tracking.preparing import Outcome, Task, run_all
 from avatarctl_sparse_tracking.sources import Found, Source
 
 if TYPE_CHECKING:
@@ -201,17 +200,11 @@ def attributes_of(settings: PrepareAmass, found: Found, body: BodyModel) -> dict
             "family": body.family,
             "gender": body.gender,
             "open": body.is_open,
-            "rest": rest_digest(body.rest_joints),
+            "rest": features.rest_digest(body.rest_joints),
         },
         "licence": found.licence,
         "note": sources.S3_NOTE if found.kind == "amass" and settings.protocol == "S3" else "",
     }
-
-
-def rest_digest(rest: Tensor) -> str:
-    """What a body's rest skeleton is recognised by: its 22 body joints, to a hundredth of a millimetre."""
-    rounded = (rest[:NUM_BODY].double() * 1e5).round().long()
-    return hashlib.sha256(rounded.numpy().astype("<i8").tobytes()).hexdigest()[:16]
 
 
 def _check_replace(writer: StoreWriter, attributes: dict[str, Any], settings: PrepareAmass) -> None:
@@ -293,10 +286,9 @@ def _report(run: Run, found: Found, summary: Summary) -> None:
 
 
 def _workers(wanted: int, found: Found) -> int:
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     if wanted:
         return wanted
-    return cores if sum(clip.path.stat().st_size for clip in found.clips) > WORTH_A_POOL else 1
+    return cores() if sum(clip.path.stat().st_size for clip in found.clips) > WORTH_A_POOL else 1
 
 
 def _digest(value: object) -> str:

@@ -23,9 +23,9 @@ from avatarctl.errors import AvatarError, DataError
 from avatarctl.files import atomic, write_failure, write_text
 from avatarctl.motion import Motion
 from avatarctl.motion.clips import clips
+from avatarctl.motion.tracking import FPS, TRACKED
 from avatarctl_sparse_tracking import amass, features
 
-FPS = 60.0
 SHORTEST = 5
 """Sequences of fewer frames are left out (spec 3.2, step 3)."""
 EMBEDDED = "open:"
@@ -117,7 +117,7 @@ def run_task(task: Task) -> Outcome:
         return Outcome(
             task, "short", reason=f"{len(poses)} frames at 60 a second; at least {SHORTEST} are needed"
         )
-    joints = tuple(range(NUM_BODY)) if not is_official else features.TRACKED
+    joints = tuple(range(NUM_BODY)) if not is_official else TRACKED
     made = features.compute(poses, trans, torch.from_numpy(task.rest), joints)
     if not is_official:
         _write_official(
@@ -133,7 +133,7 @@ def run_task(task: Task) -> Outcome:
 
 
 def bring_to_60(raw: Raw, rate: str) -> tuple[Tensor, Tensor, int]:
-    """Poses and places at (about) 60 frames a second, and the stride; 0 says that they were resampled."""
+    """Poses [N, 66] and places [N, 3] at (about) 60 frames a second, and the stride; 0 where resampled."""
     step = amass.stride(raw.fps) if rate == "published" else int(raw.fps == FPS)
     if step:
         return raw.poses[::step], raw.trans[::step], step

@@ -15,8 +15,8 @@ from avatarctl.metrics import Column
 from avatarctl.metrics.motion import jitter, mpjve
 from avatarctl.metrics.pose import mean_geodesic, mpjpe, mpjre, mpjre_agrol
 from avatarctl.motion import Motion
+from avatarctl.motion.tracking import FPS
 
-FPS = 60.0
 HANDS = (LEFT_WRIST, RIGHT_WRIST)
 UPPER = (3, 6, 9, *range(12, NUM_BODY))
 """Upper body of the evaluation; unlike the networks' upper half, without the root."""
@@ -96,6 +96,6 @@ def reported(raw: dict[str, float]) -> dict[str, float]:
     return {name: value * FACTORS[name] for name, value in raw.items()}
 
 
-def scores(predicted: Posture, truth: Posture, fps: float = FPS) -> dict[str, float]:
+def scores(predicted: Posture, truth: Posture) -> dict[str, float]:
     """Every metric in reported units: degrees, cm, cm/s, m/s^3."""
-    return reported(raw_scores(predicted, truth, fps))
+    return reported(raw_scores(predicted, truth))

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from avatarctl.config import Argument, Group, StageSettings, WeightsPath
 from avatarctl.config.groups import Loop, Optimizer, Schedule
@@ -17,7 +18,29 @@ Share = Annotated[float, Field(ge=0.0, le=1.0)]
 Weight = Annotated[float, Field(ge=0.0)]
 
 
-class VqvaeNetwork(Group):
+def misfit(sizes: Mapping[str, float]) -> str:
+    """Why sizes of a network do not go together; empty where they do."""
+    width, heads, books = (sizes.get(name, 0) for name in ("width", "heads", "books"))
+    if heads and width % heads:
+        return f"width {width}: expected a multiple of heads, {heads}"
+    if heads and "layers" in sizes and width % 2:
+        return f"width {width}: expected an even number"
+    if books and sizes["latent"] % books:
+        return f"latent {sizes['latent']}: expected a multiple of books, {books}"
+    return ""
+
+
+class Network(Group):
+    """Sizes that go together."""
+
+    @model_validator(mode="after")
+    def _fitting(self) -> Network:
+        if why := misfit(self.model_dump()):
+            raise ValueError(why)
+        return self
+
+
+class VqvaeNetwork(Network):
     """Sizes of one body half's VQ-VAE (spec 4.2, 4.3)."""
 
     layers: Positive = 4
@@ -36,7 +59,7 @@ class VqvaeNetwork(Group):
     """Channels of a latent token."""
 
 
-class DenoiserNetwork(Group):
+class DenoiserNetwork(Network):
     """Sizes of one latent diffusion model (spec 4.4)."""
 
     depth: Positive = 12
@@ -47,7 +70,7 @@ class DenoiserNetwork(Group):
     """Attention heads."""
 
 
-class DecoderNetwork(Group):
+class DecoderNetwork(Network):
     """Sizes of the full-body decoder (spec 4.5)."""
 
     layers: Positive = 4
@@ -119,17 +142,22 @@ class Train(StageSettings):
     """Folder of licensed body models; left out: the added assets, else the open body."""
     epochs: Positive = 40
     """Passes over the training clips."""
-    repeat: Positive = 500
-    """Random windows taken from each clip in one pass."""
-    mirror: bool = False
-    """Also train on mirrored windows (half of them); the published training does not."""
-    validate_clips: Positive = 16
-    """Clips of the test split scored at each validation."""
+    validate_clips: Annotated[int, Field(ge=0)] = 16
+    """Clips of the test split scored at each validation; 0 for none, which keeps the last weights."""
     keep: Literal["best", "last"] = "best"
     """Weights that later stages take: of the best validation (by mpjpe), or the last ones (published)."""
 
 
-class TrainVqvae(Train):
+class TrainWindows(Train):
+    """What the stages that learn from random windows share."""
+
+    repeat: Positive = 500
+    """Random windows taken from each clip in one pass."""
+    mirror: bool = False
+    """Also train on mirrored windows (half of them); the published training does not."""
+
+
+class TrainVqvae(TrainWindows):
     """Body-half VQ-VAE: windows of rotations to product codes and back."""
 
     part: Part = "upper"
@@ -154,7 +182,7 @@ class TrainVqvae(Train):
     """Length, logging, checkpoints."""
 
 
-class TrainDiffusion(Train):
+class TrainDiffusion(TrainWindows):
     """Latent diffusion of one body half; the lower half is given the upper one's latents."""
 
     part: Part = "upper"
@@ -179,7 +207,7 @@ class TrainDiffusion(Train):
     """Length, logging, checkpoints."""
 
 
-class TrainDecoder(Train):
+class TrainDecoder(TrainWindows):
     """Full-body decoder on sampled latents, then decoder and both diffusion models together."""
 
     upper: WeightsPath = "latest"
@@ -215,8 +243,6 @@ class TrainRefiner(Train):
     """Passes over the training clips."""
     frames: Annotated[int, Field(ge=40)] = 500
     """Longest piece of a clip, in frames."""
-    batch_size: Literal[1] = 1
-    """Pieces in a step."""
     network: RefinerNetwork = RefinerNetwork()
     """Sizes."""
     losses: RefinerLosses = RefinerLosses()

@@ -183,11 +183,16 @@ def _loose(settings: PrepareAmass) -> Found:
         )
         for name, path in sources.items()
     ]
-    notes = (
-        []
-        if settings.held_out
-        else ["no test list given: every tenth clip is for testing (--held-out FILE chooses)"]
-    )
+    notes = []
+    if not settings.held_out:
+        notes.append("no test list given: every tenth clip is for testing (--held-out FILE chooses)")
+    if len(files) > len(sources):
+        kept = set(sources.values())
+        twice = next(path for path in files if path not in kept)
+        notes.append(
+            f"{len(files) - len(sources)} files left out ({twice.relative_to(raw).as_posix()}, ...): "
+            "another format of the same clip is there"
+        )
     return Found("clips", str(raw), found, notes=notes)
 
 

@@ -15,7 +15,8 @@ from avatarctl.engine import Loop, State, make_optimizer, make_schedule
 from avatarctl_sparse_tracking.data import Batch, held_out_clips, piece
 from avatarctl_sparse_tracking.heading import turn_root
 from avatarctl_sparse_tracking.losses import decoder_losses, refiner_losses, vqvae_losses
-from avatarctl_sparse_tracking.model import WINDOW, LatentDiffusion, Refiner, Vqvae, build
+from avatarctl_sparse_tracking.model import WINDOW, LatentDiffusion, Refiner, Vqvae, build, frame_of, load
+from avatarctl_sparse_tracking.model.denoiser import HIDDEN, ROWS
 from avatarctl_sparse_tracking.model.vqvae import HALVES
 from avatarctl_sparse_tracking.sampling import PROCESS, latents_of, sample
 from avatarctl_sparse_tracking.training import (
@@ -25,10 +26,8 @@ from avatarctl_sparse_tracking.training import (
     decode_clip,
     distances,
     evaluating,
-    frame_of,
     half,
     length,
-    load,
     of_part,
     seen,
     tracked,
@@ -40,13 +39,10 @@ if TYPE_CHECKING:
     from avatarctl.runs import Run
     from avatarctl_sparse_tracking.settings import TrainDecoder, TrainDiffusion, TrainRefiner, TrainVqvae
 
-HIDDEN = 0.01
-"""What hidden rotations are set to."""
-
 
 def run_vqvae(settings: TrainVqvae, run: Run) -> None:
     """Body-half VQ-VAE (spec 5.1)."""
-    setup, part, name = Setup.of(settings, run), settings.part, f"{settings.part}_vqvae"
+    setup, part, name = Setup.of(settings, run, settings.repeat), settings.part, f"{settings.part}_vqvae"
     sizes = settings.network.model_dump()
     network = build(name, sizes).to(run.device)
     assert isinstance(network, Vqvae)
@@ -90,7 +86,7 @@ def run_vqvae(settings: TrainVqvae, run: Run) -> None:
                 settings.losses,
             )
             loop.step(losses)
-            if loop.due("validate"):
+            if setup.clips and loop.due("validate"):
                 with evaluating(loop.averaged(name)) as (model,):
                     loop.validated(validate(model), best=chosen_by(settings))
 
@@ -127,7 +123,7 @@ def autoencode(
 
 def run_diffusion(settings: TrainDiffusion, run: Run) -> None:
     """Latent diffusion of one body half (spec 5.2, 5.3)."""
-    setup, part = Setup.of(settings, run), settings.part
+    setup, part = Setup.of(settings, run, settings.repeat), settings.part
     sources = [run.weights(settings.vqvae, stage="vqvae", accept=of_part(part))]
     vqvae: Vqvae = load(sources[0], f"{part}_vqvae", run.device)
     upper: LatentDiffusion | None = None
@@ -151,7 +147,7 @@ def run_diffusion(settings: TrainDiffusion, run: Run) -> None:
     def batch(step: int) -> dict[str, Tensor]:
         found, noise = seen(windows(step), frame), Noise.seeded(run.seed, f"diffusion/{step}")
         draws = {
-            "rows": noise.integers(0, 22, (settings.batch_size, settings.mask_rows)),
+            "rows": noise.integers(0, ROWS, (settings.batch_size, settings.mask_rows)),
             "noise": noise.normal(shape),
             "steps": noise.integers(0, len(PROCESS), (settings.batch_size,)),
             "start": noise.normal(shape),
@@ -178,7 +174,7 @@ def run_diffusion(settings: TrainDiffusion, run: Run) -> None:
             with run.autocast():
                 made = diffuse(model, clean, found, given)
             loop.step({"total": smooth_l1_loss(made.float(), clean)})
-            if loop.due("validate"):
+            if setup.clips and loop.due("validate"):
                 with evaluating(loop.averaged(part)) as (averaged,):
                     loop.validated(validate(averaged), best=chosen_by(settings))
 
@@ -189,9 +185,8 @@ def diffuse(model: nn.Module, clean: Tensor, found: Mapping[str, Tensor], given:
     Args:
         found: trackers [B, T, 3, 18], rows to hide [B, n], noise [B, L, D] and steps [B].
     """
-    hidden = torch.zeros(len(clean), 22, dtype=torch.bool, device=clean.device).scatter_(
-        1, found["rows"], True
-    )
+    hidden = torch.zeros(len(clean), ROWS, dtype=torch.bool, device=clean.device)
+    hidden = hidden.scatter(1, found["rows"], True)
     noisy = PROCESS.add_noise(clean, found["noise"], found["steps"])
     made: Tensor = model(noisy, found["steps"], found["trackers"], given, hidden)
     return made
@@ -199,7 +194,7 @@ def diffuse(model: nn.Module, clean: Tensor, found: Mapping[str, Tensor], given:
 
 def run_decoder(settings: TrainDecoder, run: Run) -> None:
     """Full-body decoder, then decoder and both diffusion models together (spec 5.4)."""
-    setup = Setup.of(settings, run)
+    setup = Setup.of(settings, run, settings.repeat)
     sources = {
         part: run.weights(words, stage="diffusion", accept=of_part(part))
         for part, words in (("upper", settings.upper), ("lower", settings.lower))
@@ -246,7 +241,7 @@ def run_decoder(settings: TrainDecoder, run: Run) -> None:
                 decoder_losses(made[:, -1].float(), found["sixd"][:, -1], setup.rest, settings.losses),
                 joint if is_joint else alone,
             )
-            if loop.due("validate"):
+            if setup.clips and loop.due("validate"):
                 with evaluating(*(loop.averaged(part) for part in nets)) as models:
                     loop.validated(validate_whole(setup, run, frame, models), best=chosen_by(settings))
 
@@ -294,7 +289,7 @@ def run_refiner(settings: TrainRefiner, run: Run) -> None:
                 refined(network, found), found.truth, found.tracked, setup.rest, settings.losses
             )
             loop.step(losses)
-            if loop.due("validate"):
+            if setup.clips and loop.due("validate"):
                 with evaluating(loop.averaged("refiner")) as (model,):
                     clips = held_out_clips(setup.valid, setup.clips)
                     errors = [

@@ -1,4 +1,4 @@
-"""What the training stages share: data in the networks' axes, frozen networks, held-out errors."""
+"""What the training stages share: data in the networks' axes, decoded clips, held-out errors."""
 
 from __future__ import annotations
 
@@ -12,15 +12,13 @@ import torch
 from torch import Tensor, nn
 
 from avatarctl.body.tables import NUM_BODY
-from avatarctl.checkpoints import Weights, load_strict
-from avatarctl.data import Split, Store
-from avatarctl.errors import CheckpointError
-from avatarctl_sparse_tracking.data import Batch, Windows, held_out
+from avatarctl.data import Split
+from avatarctl.errors import DataError
+from avatarctl_sparse_tracking.data import Batch, Windows, held_out, held_out_clips, open_store
 from avatarctl_sparse_tracking.heading import heading, to_heading, turn_root
 from avatarctl_sparse_tracking.losses import at_head, half_joints, joints_of
-from avatarctl_sparse_tracking.model import WINDOW, build
+from avatarctl_sparse_tracking.model import WINDOW
 from avatarctl_sparse_tracking.model.vqvae import HALVES
-from avatarctl_sparse_tracking.prepare import rest_digest
 from avatarctl_sparse_tracking.sampling import latents_of
 
 if TYPE_CHECKING:
@@ -42,21 +40,23 @@ class Setup:
     clips: int
 
     @staticmethod
-    def of(settings: Train, run: Run) -> Setup:
-        """From a prepared store, which must have been made with the same skeleton."""
-        store = Store(settings.store)
+    def of(settings: Train, run: Run, repeat: int = 1) -> Setup:
+        """From a prepared store.
+
+        Args:
+            repeat: Random windows taken from each clip in one pass.
+        """
+        body = run.bodies.load("smplh", "male", settings.body_models)
+        store = open_store(settings.store, body)
         run.input(settings.store, "store")
-        rest = run.bodies.load("smplh", "male", settings.body_models).rest_joints[:NUM_BODY]
-        if store.attributes["body"]["rest"] != rest_digest(rest):
-            run.log.warning(
-                "the store was made with another body's skeleton; joint places in the losses are this one's"
+        valid, clips = store.split("test"), settings.validate_clips
+        if clips and not held_out_clips(valid, clips):
+            raise DataError(
+                f"{store.path}: split 'test': no clip of at least {WINDOW} frames to validate on",
+                hint="prepare the store with test clips, or --validate-clips 0",
             )
-        return Setup(
-            Windows(store.split("train"), settings.repeat),
-            store.split("test"),
-            rest.to(run.device),
-            settings.validate_clips,
-        )
+        rest = body.rest_joints[:NUM_BODY].to(run.device)
+        return Setup(Windows(store.split("train"), repeat), valid, rest, clips)
 
     def validation(self, run: Run) -> Iterator[Batch]:
         """Batches of evenly spaced windows of held-out clips."""
@@ -83,30 +83,6 @@ def half(sixd: Tensor, part: str) -> Tensor:
 def tracked(trackers: Tensor) -> Tensor:
     """Places of head, left and right hand in the last frames [B, 3, 3]."""
     return trackers[:, -1, :, 12:15]
-
-
-def load(weights: Weights, part: str, device: torch.device) -> Any:
-    """A network from a weights file, frozen."""
-    sizes = weights.config.get("networks", {}).get(part)
-    if sizes is None:
-        raise CheckpointError(
-            f"{weights.path}: has no '{part}' network; it holds {', '.join(weights.parts) or 'nothing'}",
-            hint="avatarctl inspect FILE says what a file is",
-        )
-    network = build(part, sizes)
-    load_strict(network, weights.part(part), f"{weights.path}: {part}")
-    return network.to(device).eval().requires_grad_(False)
-
-
-def frame_of(*files: Weights) -> str:
-    """The axes that networks were trained in, which must agree."""
-    frames = {str(weights.config.get("frame", "world")) for weights in files}
-    if len(frames) > 1:
-        names = ", ".join(f"{weights.path} ({weights.config.get('frame', 'world')})" for weights in files)
-        raise CheckpointError(
-            f"these networks see windows in different axes: {names}", hint="choose matching weights"
-        )
-    return frames.pop()
 
 
 @dataclass(frozen=True)

@@ -4,8 +4,14 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+
+from avatarctl.api import Stage, Target
+from avatarctl.cli.target import Command, check_needs
+from avatarctl.errors import DependencyError
+from avatarctl.plugin.registry import Plugin
 
 CODES = {
     "UsageError": 2, "SettingsError": 3, "AssetError": 4, "DataError": 5, "CheckpointError": 6,
@@ -70,6 +76,20 @@ def test_code_that_is_missing_is_a_plugin_error_before_any_folder_is_made(comman
     assert "sample:gone: AttributeError: module 'sample' has no attribute 'gone'" in answer.err
     assert "\ntry    avatarctl plugins check sample" in answer.err
     assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.parametrize(("of_target", "of_stage"), [(("x",), ()), ((), ("x",))])
+def test_a_missing_extra_of_a_target_or_stage_is_named_with_the_command_that_adds_it(of_target, of_stage):
+    stage = Stage(name="first", summary="", run="a:b", settings="a:c", needs=of_stage)
+    target = Target(verb="train", name="toy", summary="", stages=(stage,), needs=of_target)
+    source = SimpleNamespace(
+        name="their-toy",
+        version="1",
+        requires=["numpy", "no-such-package>=2; extra == 'x'", "other; extra == 'y'"],
+    )
+    with pytest.raises(DependencyError, match="train toy needs no-such-package, which") as caught:
+        check_needs(Command(Plugin("toy", "their_toy", source), target, stage))
+    assert caught.value.hint == 'pip install "their-toy[x]"'
 
 
 def test_wrong_device_and_precision_are_refused(command):

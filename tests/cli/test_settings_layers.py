@@ -48,6 +48,7 @@ def test_texts_are_read_by_the_type_of_their_setting(command):
     settings = found["settings"]
     assert (settings["part"], settings["weights"], settings["limit"]) == ("no", "007", None)
     assert (settings["to"], settings["video"]) == (["bvh", "glb"], False)
+    assert dry(command, "-s", "to=[no, bvh]")["settings"]["to"] == ["no", "bvh"]
 
 
 def test_yaml_words_are_those_of_yaml_1_2(command, tmp_path):
@@ -114,3 +115,37 @@ def test_the_user_file_says_where_runs_go_and_the_environment_wins(command, tmp_
     file.write_text("rums: x\n")
     answer = command("train", "chain", "--stage", "first")
     assert (answer.code, "rums" in answer.err) == (3, True)
+
+
+@pytest.mark.parametrize(
+    ("content", "code"),
+    [
+        ("pace: &a {rate: *a}", 5),
+        ("&a {pace: *a}", 5),
+        ("source: !!timestamp 9", 5),
+        ("[" * 20_000, 5),
+        ("[1]", 3),
+        ("pace: 3", 3),
+    ],
+)
+def test_a_file_that_says_no_settings_is_one_line_with_a_remedy(command, tmp_path, content, code):
+    (tmp_path / "meine ä.yaml").write_text(content)
+    answer = command("infer", "echo", "a", "--dry-run", "-c", "meine ä.yaml")
+    assert answer.code == code
+    assert [line.split()[0] for line in answer.err.splitlines()] == ["error", "try"]
+    assert "meine ä.yaml" in answer.err or "pace" in answer.err
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("infer", "echo", "a", "-c", "x" * 300),
+        ("infer", "echo", "a", "--out", "x" * 300),
+        ("inspect", "x" * 300),
+        ("runs", "show", "x" * 300),
+    ],
+)
+def test_a_name_that_no_file_can_have_is_a_data_error(command, words):
+    answer = command(*words)
+    assert answer.code == 5
+    assert "the name is too long" in answer.err

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from avatarctl_sparse_tracking.model.denoiser import Condition
+from avatarctl_sparse_tracking.model.denoiser import WINDOW, Condition
 from avatarctl_sparse_tracking.model.stack import Stack
 
 
@@ -20,11 +20,10 @@ class Decoder(nn.Module):
         heads: int = 4,
         dropout: float = 0.1,
         latent: int = 384,
-        frames: int = 20,
     ) -> None:
         super().__init__()
         self.condition = Condition(latent)
-        self.frames_in = nn.Conv1d(frames, frames // 2, 1)
+        self.frames_in = nn.Conv1d(WINDOW, WINDOW // 2, 1)
         self.from_latents = nn.Linear(3 * latent, width)
         self.stack = Stack(width, heads, layers, "up", dropout=dropout, input_dropout=dropout)
         self.body = nn.Sequential(nn.Linear(width, width), nn.ReLU(), nn.Linear(width, 126))

@@ -11,9 +11,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+WINDOW = 20
+"""Frames in a window."""
 TIME_WIDTH = 256
 ROWS = 22
 """Rows of the condition: the trackers spread over the body's joints."""
+HIDDEN = 0.01
+"""What hidden rows, and hidden rotations, are set to."""
 
 
 def time_table(steps: Tensor) -> Tensor:
@@ -40,7 +44,7 @@ class Condition(nn.Module):
         """
         rows = self.trackers(trackers.flatten(0, 1)).unflatten(0, trackers.shape[:2])  # [B, T, 22, 18]
         if hidden is not None:
-            rows = rows.masked_fill(hidden[:, None, :, None], 0.01)
+            rows = rows.masked_fill(hidden[:, None, :, None], HIDDEN)
         tokens: Tensor = self.project(rows.flatten(2))
         return tokens
 
@@ -106,18 +110,16 @@ def _norm(x: Tensor) -> Tensor:
 class Denoiser(nn.Module):
     """Clean latents from noisy ones; the lower half's is also given the upper half's latents."""
 
-    def __init__(
-        self, *, depth: int, width: int, heads: int, latent: int, frames: int, is_given: bool
-    ) -> None:
+    def __init__(self, *, depth: int, width: int, heads: int, latent: int, is_given: bool) -> None:
         super().__init__()
         self.width = width
         layers = nn.Linear(TIME_WIDTH, width), nn.Linear(width, width)
         for layer in layers:
             nn.init.normal_(layer.weight, std=0.02)
         self.time = nn.Sequential(layers[0], nn.SiLU(), layers[1])
-        self.frames_in = nn.Conv1d(frames, frames // 2, 1)
+        self.frames_in = nn.Conv1d(WINDOW, WINDOW // 2, 1)
         self.join = nn.Linear(2 * latent, latent) if is_given else None
-        self.align = nn.Conv1d(frames // 2, frames // 2, 1)
+        self.align = nn.Conv1d(WINDOW // 2, WINDOW // 2, 1)
         self.enter = nn.Linear(width + latent, width)
         self.blocks = nn.ModuleList(Block(width, heads) for _ in range(depth))
         self.leave = nn.Linear(width, latent)
@@ -155,20 +157,13 @@ class LatentDiffusion(nn.Module):
     """Condition and denoiser of one body half."""
 
     def __init__(
-        self,
-        part: str,
-        *,
-        depth: int = 12,
-        width: int = 512,
-        heads: int = 8,
-        latent: int = 384,
-        frames: int = 20,
+        self, part: str, *, depth: int = 12, width: int = 512, heads: int = 8, latent: int = 384
     ) -> None:
         super().__init__()
-        self.latent, self.tokens = latent, frames // 2
+        self.latent, self.tokens = latent, WINDOW // 2
         self.condition = Condition(width)
         self.denoiser = Denoiser(
-            depth=depth, width=width, heads=heads, latent=latent, frames=frames, is_given=part == "lower"
+            depth=depth, width=width, heads=heads, latent=latent, is_given=part == "lower"
         )
 
     def forward(

@@ -93,7 +93,7 @@ class Stack(nn.Module):
         return self.finish(self.mix(x))
 
     def mix(self, x: Tensor) -> Tensor:
-        """The tokens after the blocks, at the lower rate."""
+        """The tokens after the blocks, at the lower rate [B, L or L / 2, C]."""
         if self.down is not None:
             x = F.max_pool1d(self.down(x.mT), 2, 2).mT
         x = self.input_dropout(x) + self.positions[:, : x.shape[1]]
@@ -102,7 +102,7 @@ class Stack(nn.Module):
         return x
 
     def finish(self, x: Tensor) -> Tensor:
-        """From mixed tokens to the output."""
+        """From mixed tokens to the output [B, L or 2 L, C]."""
         if self.up is not None:
             x = self.up(x.mT).mT[:, 1:]  # 2 L + 1 frames come out; the first is dropped
         return self.head(self.norm(x))

@@ -72,6 +72,17 @@ def test_a_broken_body_named_by_its_file_is_refused(tmp_path: Path) -> None:
         add_bodies(tmp_path / "SMPLH_MALE.npz")
 
 
+def test_a_folder_of_broken_bodies_names_each(tmp_path: Path) -> None:
+    for name in ("SMPLH_MALE.npz", "SMPLH_FEMALE.pkl"):
+        (tmp_path / name).write_bytes(b"PK\x03\x04 broken")
+    with pytest.raises(DataError) as caught:
+        add_bodies(tmp_path)
+    assert [line.split(":")[0] for line in caught.value.message.splitlines()] == [
+        str(tmp_path / "SMPLH_FEMALE.pkl"),
+        str(tmp_path / "SMPLH_MALE.npz"),
+    ]
+
+
 def test_a_folder_without_bodies_is_an_asset_error(tmp_path: Path) -> None:
     with pytest.raises(AssetError, match="no body model"):
         add_bodies(tmp_path)

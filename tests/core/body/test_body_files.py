@@ -102,7 +102,13 @@ BROKEN = {
     "v_template: found": changed("v_template", lambda array: array[:, :2]),
     "weights: holds numbers that are not finite": changed("weights", lambda array: array * np.nan),
     "J_regressor: found": changed("J_regressor", lambda array: array[:-1]),
+    "v_template: holds numbers beyond 1e+06": changed("v_template", lambda array: array * 1e300),
     "f: a face names vertex": changed("f", lambda array: array + 1),
+    "f: no faces": changed("f", lambda array: array[:0]),
+    "hands_meanl: found": changed("hands_meanl", lambda array: array.astype(str)),
+    "hands_componentsl: found": changed("hands_componentsl", lambda array: array.astype(str)),
+    "vt: found": lambda arrays: arrays | {"vt": np.zeros((4, 3)), "ft": arrays["f"]},
+    "ft: names a place": lambda arrays: arrays | {"vt": np.zeros((4, 2)), "ft": arrays["f"]},
     "kintree_table: 51 joints": changed("kintree_table", lambda array: array[:, :-1]),
     "kintree_table: a parent": changed("kintree_table", lambda array: np.roll(array, 1, axis=1)),
     "shapedirs: found": changed("shapedirs", lambda array: array.astype(str)),
@@ -124,6 +130,17 @@ def test_a_wrong_field_is_named_in_one_line(make, tmp_path, reason, form):
 
     assert caught.value.message.startswith(f"{path}: {reason}")
     assert "\n" not in caught.value.message
+
+
+def test_numbers_in_the_other_byte_order_are_read(make, tmp_path):
+    arrays = make.body("smplh")
+    np.savez(tmp_path / "model.npz", **arrays)
+    np.savez(
+        tmp_path / "big.npz", **{name: a.astype(a.dtype.newbyteorder(">")) for name, a in arrays.items()}
+    )
+    small, big = read(tmp_path / "model.npz"), read(tmp_path / "big.npz")
+    assert torch.equal(small.pose_directions, big.pose_directions)
+    assert all(torch.equal(values, big.extras[name]) for name, values in small.extras.items())
 
 
 @pytest.mark.parametrize("form", ["npz", "pkl", "chumpy"])
@@ -186,3 +203,13 @@ def test_unknown_words_are_refused():
         Bodies().load("smil")
     with pytest.raises(DataError, match="gender 'man'"):
         Bodies().load("smplh", "man")
+
+
+def test_a_file_of_another_family_is_passed_over(make, tmp_path):
+    made = make.write_body(tmp_path / "made", "smplh", "female")
+    (tmp_path / "bodies" / "female").mkdir(parents=True)
+    made.rename(tmp_path / "bodies" / "female" / "model.npz")
+
+    assert Bodies().load("smplh", "female", tmp_path / "bodies").family == "smplh"
+    with pytest.raises(AssetError, match="body model 'smplx' for gender 'female' was not found"):
+        Bodies().load("smplx", "female", tmp_path / "bodies")

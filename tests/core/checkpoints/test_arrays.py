@@ -7,7 +7,7 @@ from contextlib import suppress
 import numpy as np
 import pytest
 
-from avatarctl.checkpoints.arrays import npz_headers, read_npz
+from avatarctl.checkpoints.arrays import archive_names, npz_headers, read_npz
 from avatarctl.errors import DataError
 
 
@@ -96,3 +96,16 @@ def test_what_is_no_archive_is_named(tmp_path):
         read_npz(file)
     with pytest.raises(DataError, match="is a folder"):
         read_npz(tmp_path)
+
+
+def test_names_of_an_archive_whose_names_are_no_text_are_none(tmp_path):
+    np.savez(tmp_path / "a.npz", sparse=np.zeros(3))
+    assert archive_names(tmp_path / "a.npz") == ["sparse.npy"]
+    whole = (tmp_path / "a.npz").read_bytes()
+    place = whole.rindex(b"sparse.npy")  # in the directory at the end, whose flags say that names are UTF-8
+    flags = whole.rindex(b"PK\x01\x02") + 8
+    bad = bytearray(whole)
+    bad[place], bad[flags + 1] = 0xCE, 0x08
+    (tmp_path / "b.npz").write_bytes(bad)
+    assert archive_names(tmp_path / "b.npz") == []
+    assert archive_names(tmp_path) == []

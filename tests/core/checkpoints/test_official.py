@@ -1,20 +1,31 @@
 import json
-from types import SimpleNamespace
+import logging
+import sys
+from types import ModuleType
 
 import pytest
 import torch
 
+from avatarctl.api import Weights as Reader
 from avatarctl.checkpoints import Weights, native, open_weights
 from avatarctl.checkpoints.official import find_reader, flatten
 from avatarctl.errors import CheckpointError, DataError
 
-READER = SimpleNamespace(
-    name="published",
-    summary="the published layout",
-    sniff=lambda header: header.get("state_dict.w") == (2, 3),
-    read=lambda path: ({"upper": {"w": torch.ones(2, 3)}, "lower": {"w": torch.zeros(2, 3)}}, {"width": 3}),
+READER = Reader(
+    name="published", summary="the published layout", sniff="toy_layout:is_ours", read="toy_layout:read"
 )
-OTHER = SimpleNamespace(name="other", summary="", sniff=lambda header: "q" in header, read=None)
+OTHER = Reader(name="other", summary="", sniff="toy_layout:has_q")
+
+
+@pytest.fixture(autouse=True)
+def toy_layout(monkeypatch):
+    """The code that the declarations name."""
+    module = ModuleType("toy_layout")
+    module.is_ours = lambda header: header.get("state_dict.w") == (2, 3)
+    module.has_q = lambda header: "q" in header
+    parts = {"upper": {"w": torch.ones(2, 3)}, "lower": {"w": torch.zeros(2, 3)}}
+    module.read = lambda path: (parts, {"width": 3})
+    monkeypatch.setitem(sys.modules, "toy_layout", module)
 
 
 def published(path):
@@ -45,6 +56,16 @@ def test_the_first_reader_that_knows_the_content_reads_it(tmp_path):
     assert found.parts.keys() == {"upper", "lower"}
     assert found.config == {"width": 3}
     assert find_reader(tmp_path / "model.pth", [OTHER])[0] is None
+
+
+def test_a_reader_that_raises_is_named_and_the_next_one_is_asked(tmp_path, caplog):
+    absent = Reader(name="absent", summary="", sniff="no_such_module:sniff")
+    broken = Reader(name="broken", summary="", sniff="toy_layout:is_ours_not")
+    with caplog.at_level(logging.WARNING):
+        found = open_weights(published(tmp_path / "model.pth"), [absent, broken, READER])
+    assert found.kind == "published"
+    assert "weights 'absent': no_such_module:sniff: ModuleNotFoundError" in caplog.text
+    assert "weights 'broken': toy_layout:is_ours_not: AttributeError" in caplog.text
 
 
 def test_a_safetensors_file_is_known_by_content_whatever_its_name(tmp_path):

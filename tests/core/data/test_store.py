@@ -7,13 +7,16 @@ import multiprocessing
 import shutil
 import time
 
+import h5py
 import numpy as np
 import pytest
 
 from avatarctl.data import Store, StoreWriter, fingerprint
 from avatarctl.data import writer as writing
+from avatarctl.data.store import manifest_digest
 from avatarctl.data.writer import part_frames, read_part, write_part
 from avatarctl.errors import DataError
+from avatarctl.files import digest
 
 FIELDS = {"sparse": 54, "head": 3}
 LENGTHS = {"train": [7, 1, 30, 12], "test": [5]}
@@ -42,6 +45,67 @@ def store(request, tmp_path, monkeypatch):
         monkeypatch.setattr(writing, "SHARD_BYTES", 2000)
     fill(tmp_path / "mein Speicher")
     return Store(tmp_path / "mein Speicher")
+
+
+def resealed(folder, change):
+    """Alter the manifest, and its digest with it."""
+    path = folder / "manifest.json"
+    manifest = json.loads(path.read_text())
+    change(manifest)
+    manifest["digest"] = manifest_digest(manifest)
+    path.write_text(json.dumps(manifest))
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda m: m.pop("attributes"), "attributes: found nothing; expected a mapping"),
+        (lambda m: m["fields"]["head"].update(dtype="<f8"), "fields: head: dtype: expected <f4"),
+        (lambda m: m["fields"].update(head=3), "fields: head: found 3; expected a mapping"),
+        (lambda m: m["splits"]["test"].pop("shards"), "splits: test: shards: found nothing; expected a list"),
+        (lambda m: m["splits"]["test"]["shards"].append(1), "splits: test: shard 1: found 1"),
+        (lambda m: m["splits"]["test"]["shards"][0].update(clips=-1), "shard 0: clips: found -1"),
+        (lambda m: m["splits"]["test"]["shards"][0].update(file="../a.h5"), "shard 0: file: expected a name"),
+    ],
+)
+def test_a_whole_manifest_of_a_wrong_form_names_the_entry(tmp_path, change, words):
+    fill(tmp_path / "store")
+    resealed(tmp_path / "store", change)
+    with pytest.raises(DataError, match=words):
+        Store(tmp_path / "store")
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "words"),
+    [
+        ("sparse", lambda rows: rows * np.float32(np.nan), "sparse: row 0: numbers that are not finite"),
+        ("sparse", lambda rows: rows[:, :-1], r"sparse: found float32 \[5, 53\]; expected <f4 \[5, 54\]"),
+        ("head", lambda rows: rows.astype("<f8"), "head: found float64"),
+        ("head", lambda _: None, "head: found"),
+        ("offsets", lambda rows: rows[::-1].copy(), "offsets: do not lead from 0 to 5"),
+        ("names", lambda rows: rows[:0], "names: expected one value a clip, 1"),
+        ("names", lambda rows: np.full(len(rows), b"\xff\xfe"), "names: is missing, or no text"),
+    ],
+)
+def test_a_whole_shard_with_other_content_names_the_field(tmp_path, name, change, words):
+    fill(tmp_path / "store")
+    path = tmp_path / "store" / "test-00000.h5"
+    with h5py.File(path, "r") as file:
+        arrays = {key: file[key][()] for key in file}
+    arrays[name] = change(arrays[name])
+    with h5py.File(path, "w") as file:
+        for key, values in arrays.items():
+            if values is not None:
+                file.create_dataset(key, data=values)
+
+    def reseal(manifest):
+        manifest["splits"]["test"]["shards"][0].update(bytes=path.stat().st_size, digest=digest(path))
+
+    resealed(tmp_path / "store", reseal)
+    split = Store(tmp_path / "store").split("test")
+    with pytest.raises(DataError, match=words) as caught:
+        (split.field("sparse"), split.names)
+    assert path.name in caught.value.message
 
 
 def test_what_was_written_is_read(store):

@@ -5,6 +5,8 @@ from __future__ import annotations
 import gzip
 import math
 import re
+import tracemalloc
+import zlib
 
 import numpy as np
 import pytest
@@ -81,6 +83,29 @@ def test_position_channels_of_any_joint_take_the_place_of_its_offset(tmp_path):
 )  # fmt: skip
 def test_a_frame_time_with_few_digits_is_the_whole_rate_it_stands_for(tmp_path, word, fps):
     assert bvh.read(written(tmp_path, ARM.replace(".0083333", word))).fps == pytest.approx(fps, abs=1e-9)
+
+
+def test_a_compressed_file_that_unpacks_without_end_is_refused_in_little_memory(tmp_path):
+    path = tmp_path / "bomb.bvh.gz"
+    pack = zlib.compressobj(1, zlib.DEFLATED, 31)
+    blank = b" " * (1 << 20)
+    path.write_bytes(
+        b"".join([pack.compress(b"HIERARCHY\n"), *(pack.compress(blank) for _ in range(64)), pack.flush()])
+    )
+    tracemalloc.start()
+    try:
+        with pytest.raises(DataError, match="ends early or is too large"):
+            bvh.read(path)
+        assert tracemalloc.get_traced_memory()[1] < 60 << 20
+    finally:
+        tracemalloc.stop()
+
+
+def test_an_endless_word_is_cut_in_the_message(tmp_path):
+    for word in ("Frame Time: ." + "0" * 9999 + "1", "Frame Time: 1" + "0" * 300):
+        with pytest.raises(DataError, match="Frame Time: ") as caught:
+            bvh.read(written(tmp_path, ARM.replace("Frame Time: .0083333", word)))
+        assert len(caught.value.message) < 300 + len(str(tmp_path))
 
 
 def test_the_compressed_file_reads_the_same(tmp_path):

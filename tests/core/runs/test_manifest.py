@@ -37,6 +37,10 @@ def test_a_manifest_comes_back_equal_and_is_replaced_whole(tmp_path):
         ({"settings": []}, "settings: found list, expected dict"),
         ({"seed": "1"}, "seed: found str, expected int"),
         ({"outputs": {}}, "outputs: found dict, expected list"),
+        ({"outputs": ["a"]}, "outputs: record 0: found a"),
+        ({"inputs": [{"hash": "h"}]}, "inputs: record 0: found {'hash': 'h'}"),
+        ({"inputs": [{"path": "a", "bytes": None}]}, "inputs: record 0"),
+        ({"what": {"verb": 3}}, "what: verb: found 3, expected text"),
         ({"status": "done"}, "status: found 'done', expected one of running, finished"),
     ],
 )

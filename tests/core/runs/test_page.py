@@ -9,7 +9,8 @@ from PIL import Image
 
 from avatarctl.metrics import Column, Row, Table
 from avatarctl.runs import Run
-from avatarctl.runs.page import Page, flat
+from avatarctl.runs.manifest import leaves
+from avatarctl.runs.page import Page
 
 TABLE = Table(
     (Column("error", "Error", "cm"),),
@@ -80,7 +81,7 @@ def test_embedded_files_are_whole(html):
 
 
 def test_page_tells_settings_under_dotted_names(html):
-    assert flat({"loop": {"steps": 3}}) == {"loop.steps": 3}
+    assert leaves({"loop": {"steps": 3}}) == {"loop.steps": 3}
     assert "<td>loop.steps</td><td>3</td>" in html
     assert "<td>seed</td><td>4</td>" in html
 

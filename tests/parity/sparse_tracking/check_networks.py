@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from avatarctl_sparse_tracking import losses
 from avatarctl_sparse_tracking.data import Windows, piece
-from avatarctl_sparse_tracking.model import WINDOW, build
+from avatarctl_sparse_tracking.model import WINDOW, build, load
 from avatarctl_sparse_tracking.model.denoiser import time_table
 from avatarctl_sparse_tracking.model.stack import sine_table
 from avatarctl_sparse_tracking.official import MAPS
@@ -21,7 +21,7 @@ from avatarctl_sparse_tracking.plugin import avatarctl_weights
 from avatarctl_sparse_tracking.sampling import PROCESS, STEPS, latents_of
 from avatarctl_sparse_tracking.settings import TrainDecoder, TrainRefiner, TrainVqvae
 from avatarctl_sparse_tracking.train import autoencode, diffuse, hide
-from avatarctl_sparse_tracking.training import load, tracked
+from avatarctl_sparse_tracking.training import tracked
 from golden import recipes
 from torch import Tensor, nn
 from torch.nn.functional import smooth_l1_loss

@@ -2,6 +2,7 @@ import csv
 import json
 import math
 
+import numpy as np
 import pytest
 import torch
 from avatarctl_sparse_tracking import baselines, evaluate, pipeline
@@ -10,7 +11,9 @@ from avatarctl_sparse_tracking.scores import FACTORS, Posture, scores
 from avatarctl_sparse_tracking.settings import Evaluate
 
 from avatarctl.body import open_body
+from avatarctl.data import StoreWriter
 from avatarctl.data.store import Store
+from avatarctl.data.writer import write_part
 from avatarctl.errors import DataError
 from avatarctl.geometry.rotations import matrix_from_axis_angle, sixd_from_matrix
 from avatarctl.motion import Motion
@@ -106,6 +109,16 @@ def test_a_store_of_another_skeleton_is_refused(small_store, tmp_path, golden_re
     with pytest.raises(DataError, match="prepared with the open body") as caught:
         evaluate.run(settings, Run.standalone(tmp_path / "run"))
     assert "--body-models" in caught.value.hint
+
+
+def test_a_store_of_another_target_is_refused(tmp_path):
+    with StoreWriter(tmp_path / "store", {"sparse": 54}, {"fps": 60}) as writer:
+        write_part(writer.part("a"), {"sparse": np.ones((5, 54), np.float32)}, {"names": "a"})
+        writer.finish({"test": ["a"]}, "inputs")
+    with pytest.raises(
+        DataError, match=r"no store of prepare amass: it lacks sixd, head, .*, attributes body"
+    ):
+        evaluate.run(Evaluate(store=tmp_path / "store"), Run.standalone(tmp_path / "run"))
 
 
 def test_an_unknown_split_lists_what_there_is(small_store, tiny_weights, tmp_path):

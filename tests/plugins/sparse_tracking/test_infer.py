@@ -1,5 +1,6 @@
 import gzip
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -9,11 +10,12 @@ from avatarctl_sparse_tracking.settings import Export, Infer
 from avatarctl_sparse_tracking.settings_prepare import PrepareHeadset
 
 from avatarctl.body import open_body
+from avatarctl.cli.main import main
 from avatarctl.errors import DataError, SettingsError
 from avatarctl.motion import Motion
 from avatarctl.motion.clips import clips
 from avatarctl.motion.tracking import Tracking, write_headset_log
-from avatarctl.runs import Run
+from avatarctl.runs import Run, open_run
 
 SECONDS = slice(0, 90)
 
@@ -113,10 +115,30 @@ def test_broken_recordings_are_refused_with_their_name(name, content, words, tin
     assert caught.value.hint
 
 
+def test_latest_is_the_newest_trained_refiner(motion, tiny_weights, tmp_path, monkeypatch):
+    monkeypatch.setenv("AVATARCTL_RUNS", str(tmp_path / "runs"))
+    with open_run(verb="train", target="sparse", stage="refiner", settings={}) as trained:
+        shutil.copy(tiny_weights, trained.folder / "weights.safetensors")
+    motion.write(tmp_path / "walk.npz")
+    recording, out = tmp_path / "walk.npz", tmp_path / "a"
+    assert main(["infer", "sparse", str(recording), "--weights", "latest", "--out", str(out)]) == 0
+    inputs = json.loads((out / "manifest.json").read_text())["inputs"]
+    assert str(trained.folder / "weights.safetensors") in [item["path"] for item in inputs]
+
+
 def test_a_motion_of_one_frame_is_refused(motion, tiny_weights, tmp_path):
     motion[:1].write(tmp_path / "still.npz")
-    with pytest.raises(DataError, match="1 frames; expected at least 2"):
+    with pytest.raises(DataError, match="1 frames at 60 a second; expected at least 2"):
         inferred(tmp_path / "still.npz", tiny_weights, tmp_path / "run")
+
+
+def test_recordings_that_are_one_frame_at_60_a_second_are_refused(motion, tiny_weights, tmp_path):
+    motion[:3].replace(fps=240.0).write(tmp_path / "short.npz")
+    write_headset_log(Tracking.from_motion(motion[:3].replace(fps=240.0)), tmp_path / "short.txt")
+    for name in ("short.npz", "short.txt"):
+        with pytest.raises(DataError, match="expected at least 2") as caught:
+            inferred(tmp_path / name, tiny_weights, tmp_path / f"run {name}", skip_first=0)
+        assert str(tmp_path / name) in caught.value.message
 
 
 def test_export_takes_the_motion_of_a_run(motion, tmp_path):

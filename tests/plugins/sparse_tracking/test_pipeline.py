@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 from avatarctl_sparse_tracking import official, pipeline
@@ -18,7 +20,7 @@ from avatarctl.motion.tracking import Tracking
 
 @pytest.fixture(scope="module")
 def model(tiny_weights):
-    return pipeline.load(tiny_weights)
+    return pipeline.load(tiny_weights, device="cpu")
 
 
 @pytest.fixture(scope="module")
@@ -111,3 +113,53 @@ def test_weights_without_a_decoder_are_refused(tiny_weights, tmp_path):
 
     with pytest.raises(CheckpointError, match="has no 'lower'"):
         pipeline.load(path)
+
+
+@pytest.mark.parametrize(
+    ("sizes", "words"),
+    [
+        (3, "has no 'decoder' network"),
+        ({"layers": 10**6}, "layers: found 1000000, expected 1 to"),
+        ({"layers": 0}, "layers: found 0, expected 1 to"),
+        ({"width": "x"}, "width: found x, expected 1 to"),
+        ({"heads": 3}, "width 32: expected a multiple of heads, 3"),
+        ({"channels": 3}, "channels: found 3, no such size"),
+    ],
+)
+def test_sizes_that_no_network_can_have_are_refused_at_once(tiny_weights, tmp_path, sizes, words):
+    weights = open_weights(tiny_weights)
+    networks = dict(weights.config["networks"])
+    networks["decoder"] = {**networks["decoder"], **sizes} if isinstance(sizes, dict) else sizes
+    path = replace(weights, config={**weights.config, "networks": networks}).write(tmp_path / "w.safetensors")
+    with pytest.raises(CheckpointError, match=words) as caught:
+        pipeline.load(path)
+    assert str(path) in caught.value.message
+
+
+def test_weights_that_overflow_name_their_file(tiny_weights, features, tmp_path):
+    weights = open_weights(tiny_weights)
+    for tensor in weights.parts["decoder"].values():
+        tensor.fill_(1e30)
+    path = weights.write(tmp_path / "huge.safetensors")
+    with pytest.raises(
+        CheckpointError, match=r"huge\.safetensors: the networks give numbers that are not finite"
+    ):
+        pipeline.load(path).sixd(features)
+
+
+def test_an_official_file_without_a_network_is_named(tiny_weights, tmp_path):
+    weights = open_weights(tiny_weights)
+    chosen = {part: weights.parts[part] for part in ("upper", "lower", "decoder")}
+    path = official.write(type(weights)(chosen, weights.config, "", tiny_weights), tmp_path / "best.pth.tar")
+    content = torch.load(path, weights_only=True)
+    torch.save({**content, "lower_state_dict": {}}, path)
+    with pytest.raises(CheckpointError, match=r"best\.pth\.tar: the lower weights lack"):
+        official.read(path)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+def test_a_cuda_device_gives_the_result_of_the_cpu(model, features, tiny_weights):
+    on_cuda = pipeline.load(tiny_weights, device="cuda")
+
+    torch.testing.assert_close(on_cuda.sixd(features), model.sixd(features), rtol=0, atol=1e-4)

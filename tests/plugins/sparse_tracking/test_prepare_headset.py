@@ -78,7 +78,13 @@ def test_two_logs_of_one_name_are_refused(tmp_path):
         ("a.npz", {"sparse": np.zeros((0, 54)), "fps": 60.0}, "no frames"),
         ("a.npz", {"sparse": np.full((4, 54), np.nan), "fps": 60.0}, "not finite"),
         ("a.npz", {"sparse": np.zeros((4, 54)), "fps": 0.0}, "fps: found 0; expected 1 to 1000"),
+        (
+            "a.npz",
+            {"sparse": np.full((4, 54), 1e30), "fps": 60.0},
+            "sparse: frame 0: .* beyond 100000 metres",
+        ),
         ("a.pt", torch.zeros(4, 53), "sparse: expected numbers"),
+        ("a.pt", torch.zeros(4, 54, dtype=torch.bool), "sparse: expected numbers"),
         ("a.pt", {"sparse": torch.zeros(4, 54)}, "sparse: expected numbers"),
     ],
 )
@@ -92,6 +98,12 @@ def test_files_that_hold_no_features_are_refused(tmp_path, name, arrays, reason)
     with pytest.raises(DataError, match=reason) as caught:
         read_recording(path)
     assert "avatarctl prepare headset" in caught.value.hint
+
+
+def test_features_in_the_other_byte_order_are_read(tmp_path):
+    rows = np.random.default_rng(0).normal(size=(4, 54))
+    np.savez(tmp_path / "a.npz", sparse=rows.astype(">f8"), fps=60.0)
+    np.testing.assert_array_equal(read_recording(tmp_path / "a.npz")[0].numpy(), rows)
 
 
 def test_broken_files_of_features_are_refused(tmp_path):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import shutil
 import subprocess
 import sys
 import time
@@ -16,6 +17,7 @@ from avatarctl_sparse_tracking import pipeline
 
 from avatarctl.checkpoints import native, open_weights
 from avatarctl.cli.main import main
+from avatarctl.motion.clips import clips
 
 PRESET = str(Path(__file__).with_name("tiny.yaml"))
 CHAIN = (
@@ -134,8 +136,36 @@ def test_two_processes_have_the_loss_of_one(stage, chain, small_store, tmp_path)
     torch.testing.assert_close(torch.tensor(losses(together)), torch.tensor(losses(alone)), rtol=0, atol=1e-5)
 
 
+@pytest.mark.parametrize(
+    ("sizes", "words"),
+    [
+        ("network.heads=3", "network: width 256: expected a multiple of heads, 3"),
+        ("network.width=36", "network: width 36: expected a multiple of heads, 8"),
+        ("network.books=5", "network: latent 384: expected a multiple of books, 5"),
+    ],
+)
+def test_sizes_that_do_not_go_together_are_a_setting_s_fault(sizes, words, capsys):
+    more = ["--set", "network.heads=8"] if "width" in sizes else []
+    assert main(["train", "sparse", "--stage", "vqvae", "--dry-run", "--set", sizes, *more]) == 3
+    assert words in capsys.readouterr().err
+
+
 def test_a_store_without_enough_windows_is_one_line(small_store, capsys, tmp_path):
     code = main(words(small_store, "vqvae", "--batch-size", "100000", "--out", str(tmp_path / "a")))
 
     assert code == 5
     assert "fewer windows than a batch of 100000" in capsys.readouterr().err
+
+
+def test_a_store_without_test_clips_trains_unvalidated_when_told_so(small_store, capsys, tmp_path):
+    folder = tmp_path / "raw"
+    folder.mkdir()
+    shutil.copy(clips()["dab"].path, folder)
+    (folder / "none.txt").write_text("")
+    store = tmp_path / "store"
+    held_out = ["--held-out", str(folder / "none.txt")]
+    assert main(["prepare", "amass", str(folder), "--store", str(store), *held_out]) == 0
+
+    assert main(words(store, "vqvae", "--out", str(tmp_path / "a"))) == 5
+    assert "split 'test': no clip" in capsys.readouterr().err
+    assert main(words(store, "vqvae", "--out", str(tmp_path / "b"), "--validate-clips", "0")) == 0
