@@ -67,6 +67,8 @@ def _native(path: Path) -> Description:
     facts |= _counts(weights)
     if len(weights) < len(header):
         facts["optimiser, averages, random streams"] = f"{len(header) - len(weights)} tensors"
+    loop = config.pop("loop", None)  # mostly the optimiser's state
+    facts |= {"step": loop["step"], "validation": loop["validation"]} if loop else {}
     facts |= {"config": config} if config else {}
     types = {
         name: f"{str(tensor.dtype).removeprefix('torch.')} {list(tensor.shape)}"

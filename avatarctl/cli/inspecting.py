@@ -25,7 +25,6 @@ from avatarctl.motion import Motion, files
 from avatarctl.motion.headset import read_log
 from avatarctl.runs import manifest
 from avatarctl.runs.folder import MANIFEST, is_run
-from avatarctl.runs.provenance import maker
 
 if TYPE_CHECKING:
     from avatarctl.plugin.registry import Registry
@@ -36,7 +35,7 @@ AGAIN = "copy or download the file again"
 POSES = (*files.POSES, "pose_body")
 """Arrays of which one makes an archive or pickle a motion."""
 MOTIONS = (".npz", ".bvh", ".pkl")
-USERS = ("infer", "eval", "export")
+USERS = ("infer", "eval")
 """Verbs that read weights."""
 
 
@@ -233,7 +232,7 @@ def _glb(path: Path) -> Description:
 def readers(found: Description, registry: Registry) -> list[str]:
     """The commands that take what was found.
 
-    Weights: those of the plugin whose reader knows the layout, or of the run that made the file. Anything
+    Weights: those of the plugin whose reader knows the layout, or of the target that was trained. Anything
     else: the targets that have an example with such a file.
     """
     if found.kind == "weights":
@@ -256,9 +255,13 @@ def _weights_readers(found: Description, registry: Registry) -> list[str]:
         package = reader.read.partition(".")[0]
         owners = [item for item in registry.plugins if item.ref.partition(".")[0] == package]
         targets = [target for plugin in owners for target in plugin.targets]
-    elif made := maker(found.path.resolve()):
-        name = manifest.read(Path(made["run"])).what.get("target", "")
-        targets = [target for _, target in registry.targets() if target.name == name]
+    else:  # our own files are called after the training that made them: train-TARGET-STAGE
+        trained = {
+            target.name
+            for _, target in registry.targets("train")
+            if f"{name}-".startswith(f"train-{target.name}-")
+        }
+        targets = [target for _, target in registry.targets() if target.name in trained]
     return [f"avatarctl {target.verb} {target.name}" for target in targets if target.verb in USERS]
 
 

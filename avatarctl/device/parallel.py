@@ -9,6 +9,8 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from avatarctl.errors import UsageError
+
 
 def rank() -> int:
     """This process's number, 0 when alone."""
@@ -16,8 +18,17 @@ def rank() -> int:
 
 
 def world() -> int:
-    """How many processes work together."""
-    return int(os.environ.get("WORLD_SIZE", "1") or "1")
+    """How many processes work together.
+
+    Raises:
+        UsageError: The launcher's variable is no number.
+    """
+    words = os.environ.get("WORLD_SIZE") or "1"
+    if not words.isdigit():
+        raise UsageError(
+            f"WORLD_SIZE is '{words}', expected a number", hint="unset WORLD_SIZE, or use torchrun"
+        )
+    return int(words)
 
 
 def init(device: torch.device) -> None:

@@ -127,14 +127,14 @@ def test_published_weights_are_recognised_by_the_plugin_that_reads_them(
     torch.save({"state_dict": {name: torch.zeros(3, 2) for name in names.values()}}, tmp_path / "refiner.pth")
     found = inspected(say, "refiner.pth")
     assert found["reader"] == "sage-net"
-    assert found["read_by"] == [f"avatarctl {verb} sparse" for verb in ("infer", "eval", "export")]
+    assert found["read_by"] == [f"avatarctl {verb} sparse" for verb in ("infer", "eval")]
 
 
-def test_weights_in_a_run_are_read_by_its_target(say: Say) -> None:
+def test_our_weights_are_read_by_the_target_that_was_trained(say: Say) -> None:
     run = made_run("train", "sparse", "vqvae")
-    native.save(run / "weights.safetensors", {"net.a": torch.ones(2)}, {"width": 2})
+    native.save(run / "weights.safetensors", {"net.a": torch.ones(2)}, {"kind": "train-sparse-vqvae"})
     found = inspected(say, run / "weights.safetensors")
-    assert "avatarctl infer sparse" in found["read_by"]
+    assert found["read_by"] == ["avatarctl infer sparse", "avatarctl eval sparse"]
     assert inspected(say, run)["what"] == "run folder"
 
 
