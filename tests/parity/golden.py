@@ -199,7 +199,8 @@ def difference(found: np.ndarray, wanted: np.ndarray, rtol: float, atol: float) 
     with np.errstate(invalid="ignore"):
         gap = np.abs(found.astype(wanted.dtype) - wanted).astype(np.float64)
     gap = np.where((found == wanted) | (np.isnan(found) & np.isnan(wanted)), 0.0, gap)
-    limit = atol + rtol * np.abs(wanted.astype(np.float64))
+    with np.errstate(invalid="ignore"):
+        limit = atol + rtol * np.abs(wanted.astype(np.float64))
     with np.errstate(divide="ignore", invalid="ignore"):
         ratio = np.where(gap == 0, 0.0, gap / limit)
     ratio = np.where(np.isnan(ratio), np.inf, ratio)

@@ -21,7 +21,7 @@ def _parameter(case):
     return pytest.param(case, id=case.name, marks=[pytest.mark.slow] if case.kind in HEAVY else [])
 
 
-@pytest.mark.parametrize("case", map(_parameter, CASES))
+@pytest.mark.parametrize("case", [_parameter(case) for case in CASES])
 def test_golden_case(case):
     result = golden.run(case)
 

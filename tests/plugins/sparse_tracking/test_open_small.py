@@ -40,11 +40,11 @@ def test_no_take_is_trained_on_and_held_out():
     assert set(amass.read_list("open_train") + amass.read_list("open_test")) == set(clips())
 
 
-@pytest.mark.parametrize("clip", ["walk_2", "salsa_11_a", "martial_05_a", "indian_08_a", "signal_3"])
-def test_held_out_clips_are_closer_than_both_baselines(clip, method):
+def test_held_out_clips_are_closer_than_both_baselines(method):
     results = Results()
 
-    demo.show(clip, method, open_body(), results)
+    for clip in amass.read_list("open_test"):
+        demo.show(clip, method, open_body(), results)
 
     found = {name: tally.means()["mpjpe"] for name, tally in results.tallies.items()}
-    assert found[ESTIMATE] < 0.75 * min(found[LAST_KNOWN], found[MEAN])
+    assert found[ESTIMATE] < 0.7 * min(found[LAST_KNOWN], found[MEAN])
