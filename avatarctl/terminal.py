@@ -19,6 +19,14 @@ _consoles: dict[str, Console] = {}
 _levels = {"console": logging.INFO}
 
 
+class _Pipe(Console):
+    """A console whose reader may go away (`| head`): the work goes on, the words go nowhere."""
+
+    def on_broken_pipe(self) -> None:
+        """Send what is still written to the null device."""
+        os.dup2(os.open(os.devnull, os.O_WRONLY), self.file.fileno())
+
+
 def out() -> Console:
     """Results: stdout."""
     return _console("out")
@@ -31,7 +39,7 @@ def err() -> Console:
 
 def _console(name: str) -> Console:
     if name not in _consoles:
-        _consoles[name] = Console(stderr=name == "err", highlight=False, soft_wrap=False)
+        _consoles[name] = _Pipe(stderr=name == "err", highlight=False, soft_wrap=False)
     return _consoles[name]
 
 

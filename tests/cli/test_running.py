@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -119,3 +121,17 @@ def test_resume_takes_the_settings_of_the_run_and_lists_changes(command, tmp_pat
 def test_quiet_says_nothing_but_failures(command):
     answer = command("infer", "echo", "a", "-q")
     assert (answer.code, answer.out, answer.err) == (0, "", "")
+
+
+def test_a_reader_that_goes_away_changes_nothing():
+    process = subprocess.Popen(
+        [sys.executable, "-m", "avatarctl", "config", "show", "train", "sparse", "--stage", "vqvae"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    process.stdout.close()
+
+    _, errors = process.communicate(timeout=60)
+
+    assert (process.returncode, errors) == (0, "")
