@@ -79,7 +79,13 @@ def run_all(tasks: Iterable[Task], workers: int) -> Iterator[Outcome]:
         DataError: A result cannot be written, or a worker process was killed.
     """
     if workers <= 1:
-        yield from map(run_task, tasks)
+        # One thread, as in a worker: the last bits of a clip must not depend on how many there are.
+        threads = torch.get_num_threads()
+        torch.set_num_threads(1)
+        try:
+            yield from map(run_task, tasks)
+        finally:
+            torch.set_num_threads(threads)
         return
     pool = ProcessPoolExecutor(
         workers, get_context("spawn"), initializer=torch.set_num_threads, initargs=(1,)

@@ -103,8 +103,8 @@ def test_latest_takes_the_half_that_was_asked_for(chain):
 @pytest.mark.parametrize("stage", [("vqvae", "--part", "lower"), ("decoder",)], ids=lambda stage: stage[0])
 def test_a_killed_training_goes_on_bit_for_bit(stage, chain, small_store):
     name, *more = stage
-    undisturbed = chain / f"train-sparse-{name}" / ("002" if more else "001")
-    out = chain.parent / f"killed-{name}"
+    undisturbed, out = (chain.parent / f"{word}-{name}" for word in ("undisturbed", "killed"))
+    finish(start(chain, small_store, name, *more, "--out", str(undisturbed)))
     process = start(chain, small_store, name, *more, "--out", str(out))
     while not (out / "checkpoints" / "last.pt").exists():
         assert process.poll() is None
