@@ -16,11 +16,11 @@ import torch
 from avatarctl.device import choose, parallel
 from avatarctl.device.noise import stream_seed
 from avatarctl.device.precision import check, switches
-from avatarctl.errors import AvatarError, Stopped
+from avatarctl.errors import AvatarError, Stopped, UsageError
 from avatarctl.files import long_name, sweep, write_failure
 from avatarctl.runs import folder as folders
+from avatarctl.runs import index, saving
 from avatarctl.runs import resume as resuming
-from avatarctl.runs import saving
 from avatarctl.runs.events import Observers, observers_of
 from avatarctl.runs.logs import FileLog, logged
 from avatarctl.runs.manifest import Manifest, as_json, now, plain
@@ -138,6 +138,11 @@ def _resumed(request: Request, stack: ExitStack) -> tuple[Path, Manifest]:
     stack.enter_context(folders.locked(point.folder))
     sweep(point.folder)
     about = point.manifest
+    if about.status == "finished" and index.pointed(point.folder, "last") is None:
+        raise UsageError(
+            f"--resume {request.resume}: {point.folder} is finished, there is nothing to go on with",
+            hint="start a new run without --resume",
+        )
     changed = resuming.changes(point.settings, plain(request.settings))
     resuming.refuse_network_changes(changed, request.settings)
     for name in ("seed", "precision"):
@@ -148,7 +153,10 @@ def _resumed(request: Request, stack: ExitStack) -> tuple[Path, Manifest]:
     check(about.precision)
     about.resumed.append({"at": now(), "argv": list(request.argv), "changed": changed})
     about.status, about.error, about.ended = "running", "", ""
+    began, origin = about.argv, about.origin
     _describe(about, request)
+    about.argv = began
+    about.origin |= {name: layer for name, layer in origin.items() if name not in changed}
     return point.folder, about
 
 

@@ -19,6 +19,7 @@ from avatarctl.geometry.rotations import axis_angle_from_matrix, matrix_from_axi
 from avatarctl.geometry.shapes import expect
 from avatarctl.motion import Motion, Tracking
 from avatarctl.motion.tracking import FPS
+from avatarctl.runs.inputs import embedded_weights
 from avatarctl_sparse_tracking.features import HEAD_PLACE
 from avatarctl_sparse_tracking.heading import heading, to_heading, turn_root
 from avatarctl_sparse_tracking.model import WINDOW, Decoder, LatentDiffusion, Refiner, frame_of
@@ -121,15 +122,17 @@ def load(
     """The pipeline of trained weights.
 
     Args:
-        weights: Opened weights, or a file or folder, native or official; the decoder stage's three networks
-            are needed, the refiner is used where there is one.
+        weights: Opened weights, a file or folder, native or official, or the name of embedded ones; the
+            decoder stage's three networks are needed, the refiner is used where there is one.
         body: Whose skeleton is placed; the male body of the added assets when left out, else the open body.
 
     Raises:
         CheckpointError: A network is missing or does not fit.
     """
     if not isinstance(weights, Weights):
-        weights = open_weights(weights, [declared for declared in avatarctl_weights() if declared.read])
+        declared = list(avatarctl_weights())
+        path = embedded_weights(declared).get(str(weights), weights)
+        weights = open_weights(path, [one for one in declared if one.read])
     where = torch.device(device) if not isinstance(device, str) else choose(device)[0]
     parts = {part: load_network(weights, part, where) for part in ("upper", "lower", "decoder")}
     refiner = load_network(weights, "refiner", where) if "refiner" in weights.parts else None

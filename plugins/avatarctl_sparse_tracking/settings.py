@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
@@ -160,6 +160,7 @@ class TrainWindows(Train):
 class TrainVqvae(TrainWindows):
     """Body-half VQ-VAE: windows of rotations to product codes and back."""
 
+    network_fields: ClassVar[tuple[str, ...]] = ("network", "part", "frame")
     part: Part = "upper"
     """Body half."""
     frame: Frame = "world"
@@ -185,6 +186,7 @@ class TrainVqvae(TrainWindows):
 class TrainDiffusion(TrainWindows):
     """Latent diffusion of one body half; the lower half is given the upper one's latents."""
 
+    network_fields: ClassVar[tuple[str, ...]] = ("network", "part")
     part: Part = "upper"
     """Body half."""
     vqvae: WeightsPath = "latest"

@@ -108,12 +108,14 @@ def test_out_takes_an_empty_folder_only(command, tmp_path):
 
 def test_resume_takes_the_settings_of_the_run_and_lists_changes(command, tmp_path):
     assert command("infer", "echo", "a", "--part", "lower", "-s", "pace.rate=9").code == 0
+    path = tmp_path / "runs" / "infer-echo" / "001" / "manifest.json"
+    path.write_text(path.read_text().replace('"status": "finished"', '"status": "interrupted"'))
     assert command("infer", "echo", "--resume", "last", "--batch-size", "5").code == 0
     manifest = json.loads((tmp_path / "runs/infer-echo/001/manifest.json").read_text())
     assert manifest["settings"]["part"] == "lower"
     assert manifest["settings"]["pace"]["rate"] == 9.0
     assert manifest["resumed"][0]["changed"] == {"batch_size": [4, 5]}
-    assert manifest["origin"]["part"] == "run"
+    assert manifest["origin"]["part"] == "--part"
     assert not (tmp_path / "runs/infer-echo/002").exists()
     assert command("train", "chain", "--stage", "first", "--resume", "last").code == 2
 

@@ -169,3 +169,35 @@ def test_a_store_without_test_clips_trains_unvalidated_when_told_so(small_store,
     assert main(words(store, "vqvae", "--out", str(tmp_path / "a"))) == 5
     assert "split 'test': no clip" in capsys.readouterr().err
     assert main(words(store, "vqvae", "--out", str(tmp_path / "b"), "--validate-clips", "0")) == 0
+
+
+def test_a_resumed_training_keeps_its_body_half_and_its_first_command(
+    chain, small_store, capsys, monkeypatch
+):
+    monkeypatch.setenv("AVATARCTL_RUNS", str(chain))
+    folder = chain / "train-sparse-vqvae" / "001"
+    before = (folder / "settings.yaml").read_text(), json.loads((folder / "manifest.json").read_text())
+
+    code = main(["train", "sparse", "--stage", "vqvae", "--resume", str(folder), "--part", "lower"])
+
+    assert code == 3
+    assert "cannot change in a resumed run" in capsys.readouterr().err
+    assert (
+        (folder / "settings.yaml").read_text(),
+        json.loads((folder / "manifest.json").read_text()),
+    ) == before
+    assert main(["train", "sparse", "--stage", "vqvae", "--resume", str(folder), "--set", "loop.keep=2"]) == 0
+    after = json.loads((folder / "manifest.json").read_text())
+    assert after["argv"] == before[1]["argv"]
+    assert after["origin"]["part"] == "--part"
+    assert after["resumed"][-1]["changed"] == {"loop.keep": [3, 2]}
+
+
+def test_a_finished_result_is_not_resumed(tiny_weights, tmp_path, capsys):
+    words = ["infer", "sparse", str(clips()["dab"].path), "--weights", str(tiny_weights)]
+    assert main([*words, "--out", str(tmp_path / "a")]) == 0
+    before = (tmp_path / "a" / "motion.npz").read_bytes()
+
+    assert main([*words, "--resume", str(tmp_path / "a")]) == 2
+    assert "is finished, there is nothing to go on with" in capsys.readouterr().err
+    assert (tmp_path / "a" / "motion.npz").read_bytes() == before
