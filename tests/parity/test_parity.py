@@ -15,7 +15,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 import golden
 import run as runner
 
-CASES = list(golden.find(golden.FIXTURES))
+BY_RUNNER = "positional_encodings"
+"""Met in MKL's reproducible mode only, which the runner sets and a running process cannot: the last test."""
+CASES = [case for case in golden.find(golden.FIXTURES) if case.kind != BY_RUNNER]
 HEAVY = ("decoder_stage", "sampling", "real_capture", "first_train", "second_train", "vqvae_train", "refiner")
 
 
@@ -29,8 +31,6 @@ def test_golden_case(case):
 
     if result.status == "waiting":
         pytest.skip(result.note)
-    if result.status == "expected":
-        pytest.xfail(result.note)
     assert result.status == "pass", f"{result.array} {result.note} ({result.error:.3g} of the tolerance)"
 
 
@@ -113,7 +113,7 @@ def test_differences_are_judged(found, wanted, passes):
 
 
 def test_the_runner_gives_the_stored_tables_on_any_processor():
-    command = [sys.executable, str(Path(runner.__file__)), "--only", "*/positional_encodings"]
+    command = [sys.executable, str(Path(runner.__file__)), "--only", f"*/{BY_RUNNER}"]
     environment = {name: value for name, value in os.environ.items() if name != "MKL_CBWR"}
 
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120, check=False)

@@ -40,7 +40,7 @@ def test_no_take_is_trained_on_and_held_out():
     assert set(amass.read_list("open_train") + amass.read_list("open_test")) == set(clips())
 
 
-def test_held_out_clips_are_closer_than_both_baselines(method):
+def test_held_out_clips_are_closer_on_average_than_both_baselines(method):
     results = Results()
 
     for clip in amass.read_list("open_test"):
