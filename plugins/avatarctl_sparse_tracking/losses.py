@@ -10,7 +10,7 @@ from avatarctl.body.tables import BODY_PARENTS, HEAD, LEFT_WRIST, NUM_BODY, RIGH
 from avatarctl.geometry.kinematics import forward_kinematics
 from avatarctl.geometry.rotations import matrix_from_sixd
 from avatarctl_sparse_tracking.model.vqvae import HALVES
-from avatarctl_sparse_tracking.settings import DecoderLosses, RefinerLosses, VqvaeLosses
+from avatarctl_sparse_tracking.settings_train import DecoderLosses, RefinerLosses, VqvaeLosses
 
 HANDS = [LEFT_WRIST, RIGHT_WRIST]
 

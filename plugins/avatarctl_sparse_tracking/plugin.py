@@ -89,7 +89,7 @@ def stage(name: str, summary: str, settings: str) -> Stage:
         name=name,
         summary=summary,
         run=f"{PACKAGE}.train:run_{name}",
-        settings=f"{PACKAGE}.settings:{settings}",
+        settings=f"{PACKAGE}.settings_train:{settings}",
     )
 
 

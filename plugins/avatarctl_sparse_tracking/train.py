@@ -37,7 +37,12 @@ from avatarctl_sparse_tracking.training import (
 
 if TYPE_CHECKING:
     from avatarctl.runs import Run
-    from avatarctl_sparse_tracking.settings import TrainDecoder, TrainDiffusion, TrainRefiner, TrainVqvae
+    from avatarctl_sparse_tracking.settings_train import (
+        TrainDecoder,
+        TrainDiffusion,
+        TrainRefiner,
+        TrainVqvae,
+    )
 
 
 def run_vqvae(settings: TrainVqvae, run: Run) -> None:

@@ -24,7 +24,7 @@ from avatarctl_sparse_tracking.sampling import latents_of
 if TYPE_CHECKING:
     from avatarctl.config.groups import Loop
     from avatarctl.runs import Run
-    from avatarctl_sparse_tracking.settings import Train
+    from avatarctl_sparse_tracking.settings_train import Train
 
 CHUNK = 512
 """Windows computed at once where nothing is learned."""

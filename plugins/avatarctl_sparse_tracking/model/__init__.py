@@ -14,7 +14,7 @@ from avatarctl.errors import CheckpointError
 from avatarctl_sparse_tracking.model.decoder import Decoder, Refiner
 from avatarctl_sparse_tracking.model.denoiser import WINDOW, LatentDiffusion
 from avatarctl_sparse_tracking.model.vqvae import Vqvae
-from avatarctl_sparse_tracking.settings import misfit
+from avatarctl_sparse_tracking.settings_train import misfit
 
 KINDS: dict[str, Callable[..., nn.Module]] = {
     "upper_vqvae": Vqvae, "lower_vqvae": Vqvae, "upper": LatentDiffusion, "lower": LatentDiffusion,

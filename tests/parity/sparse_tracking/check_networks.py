@@ -19,7 +19,7 @@ from avatarctl_sparse_tracking.model.stack import sine_table
 from avatarctl_sparse_tracking.official import MAPS
 from avatarctl_sparse_tracking.plugin import avatarctl_weights
 from avatarctl_sparse_tracking.sampling import PROCESS, STEPS, latents_of
-from avatarctl_sparse_tracking.settings import TrainDecoder, TrainRefiner, TrainVqvae
+from avatarctl_sparse_tracking.settings_train import TrainDecoder, TrainRefiner, TrainVqvae
 from avatarctl_sparse_tracking.train import autoencode, diffuse, hide
 from avatarctl_sparse_tracking.training import tracked
 from golden import recipes
