@@ -8,6 +8,7 @@ from contextlib import suppress
 from typing import Literal, get_args, get_origin
 
 from avatarctl.cli.main import COMPLETE, OWN
+from avatarctl.cli.pages import stage_rows
 from avatarctl.cli.target import Command, take_stage
 from avatarctl.cli.target_page import RUN_WORDS
 from avatarctl.errors import AvatarError, UsageError
@@ -100,7 +101,7 @@ def candidates(before: Sequence[str], last: str, registry: Registry) -> Iterator
 def _after_target(plugin: Plugin, target: Target, before: Sequence[str], registry: Registry) -> Iterator[str]:
     """Option names, or the values of the option that was typed last."""
     if before and before[-1] == "--stage":
-        yield from (stage.name for stage in target.stages)
+        yield from (name for name, _ in stage_rows(target))
         return
     stage, rest = take_stage(target, before, is_needed=False)
     if rest and rest[-1] in ("-c", "--config"):
@@ -111,7 +112,8 @@ def _after_target(plugin: Plugin, target: Target, before: Sequence[str], registr
         return
     if target.stages and stage is None:
         yield "--stage"
-        return
+        if not target.run:
+            return
     from avatarctl.config.settings import group_of, is_argument, parts
 
     fields = Command(plugin, target, stage).settings().model_fields

@@ -37,7 +37,7 @@ def runs(ctx: typer.Context, as_json: AsJson = False) -> None:
         return
     rows = [
         (
-            f"{path.parent.name}/{path.name}",
+            index.name_of(path),
             about.status,
             _minute(about.started),
             about.error.partition("\n")[0],

@@ -12,7 +12,7 @@ from rich.text import Text
 from avatarctl import terminal
 from avatarctl.errors import AvatarError
 from avatarctl.plugin.registry import Registry
-from avatarctl.plugin.target import VERBS
+from avatarctl.plugin.target import ALL, VERBS, Target
 
 NAME = "bold cyan"
 WIDEST = 110
@@ -53,12 +53,20 @@ def verb(name: str, registry: Registry) -> None:
     targets = registry.targets(name)
     for _, target in targets:
         rows([(target.name, target.summary)])
-        rows([(f"--stage {stage.name}", stage.summary) for stage in target.stages], indent=2)
+        rows([(f"--stage {stage}", summary) for stage, summary in stage_rows(target)], indent=2)
     if not targets:
         say("no plugin has a target for it")
     say("")
     say(f"try    avatarctl {name} {targets[0][1].name if targets else 'TARGET'} --help")
     not_loaded(registry)
+
+
+def stage_rows(target: Target) -> list[tuple[str, str]]:
+    """The stages of a target, and its chain."""
+    found = [(stage.name, stage.summary) for stage in target.stages]
+    if target.chain:
+        found.append((ALL, f"one after the other: {', '.join(link.name for link in target.chain)}"))
+    return found
 
 
 def not_loaded(registry: Registry) -> None:

@@ -11,10 +11,10 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from avatarctl.cli.pages import Crash
+from avatarctl.cli.pages import Crash, stage_rows
 from avatarctl.errors import AvatarError, DependencyError, DeviceError, UsageError
 from avatarctl.plugin.registry import Plugin, Registry, did_you_mean
-from avatarctl.plugin.target import Stage, Target
+from avatarctl.plugin.target import ALL, Stage, Target
 
 if TYPE_CHECKING:
     from avatarctl.cli.options import RunOptions
@@ -88,16 +88,22 @@ def run(plugin: Plugin, target: Target, rest: list[str], argv: Sequence[str], re
         stage, _ = take_stage(target, rest, is_needed=False)
         target_page.show(Command(plugin, target, stage), registry)
         return 0
+    name, others = stage_word(rest)
+    if name == ALL and target.chain:
+        from avatarctl.cli import chain
+
+        chain.run(plugin, target, others, argv, registry)
+        return 0
     try:
         command, asked = prepare(plugin, target, rest, registry)
     except AvatarError:
         if "--json" in before:
-            _say(json.dumps({"run": None, "status": "failed", "outputs": [], "metrics": {}}, indent=2))
+            say(json.dumps({"run": None, "status": "failed", "outputs": [], "metrics": {}}, indent=2))
         raise
     if asked.options.dry_run:
-        _say(_as_json(asked.resolved) if asked.options.json else as_yaml(asked.resolved))
+        say(_as_json(asked.resolved) if asked.options.json else as_yaml(asked.resolved))
     else:
-        _execute(command, asked, argv, registry)
+        execute(command, asked, argv, registry)
     return 0
 
 
@@ -158,7 +164,8 @@ def resolve(
     return layers.resolve(cls, given)
 
 
-def _say(text: str) -> None:
+def say(text: str) -> None:
+    """Print a text on stdout as it is."""
     from avatarctl import terminal
 
     terminal.out().out(text.rstrip("\n"), highlight=False)
@@ -221,31 +228,35 @@ def _before_dashes(words: Sequence[str]) -> list[str]:
     return list(words[: words.index("--")] if "--" in words else words)
 
 
+def stage_word(words: Sequence[str]) -> tuple[str | None, list[str]]:
+    """What is said after `--stage`, None where it is not there, and the other words."""
+    for index, word in enumerate(_before_dashes(words)):
+        if word == "--stage" or word.startswith("--stage="):
+            sign, name = word.partition("=")[1:]
+            following = words[index + 1] if len(words) > index + 1 else ""
+            rest = [*words[:index], *words[index + (1 if sign else 2) :]]
+            return (name if sign else following), rest
+    return None, list(words)
+
+
 def take_stage(
     target: Target, words: Sequence[str], *, is_needed: bool = True
 ) -> tuple[Stage | None, list[str]]:
     """The stage that `--stage NAME` among the words means, and the other words.
 
     Raises:
-        UsageError: The target has no such stage, or several and none is named.
+        UsageError: The target has no such stage, or none is named where one is needed.
     """
-    rest, name = list(words), None
-    for index, word in enumerate(_before_dashes(words)):
-        if word == "--stage" or word.startswith("--stage="):
-            sign, name = word.partition("=")[1:]
-            length = 1 if sign else 2
-            name = name if sign else (rest[index + 1] if len(rest) > index + 1 else "")
-            del rest[index : index + length]
-            break
+    name, rest = stage_word(words)
     names = [stage.name for stage in target.stages]
-    listed = "\n".join(f"{stage.name:10}  {stage.summary}" for stage in target.stages)
+    listed = "\n".join(f"{stage:10}  {summary}" for stage, summary in stage_rows(target))
     where = f"avatarctl {target.verb} {target.name}"
-    if name is None:
-        if len(names) > 1 and is_needed:
+    if name is None or (name == ALL and target.chain and not is_needed):
+        if len(names) > 1 and is_needed and not target.run:
             raise UsageError(
                 f"{target.name} has these stages, in this order\n{listed}", f"{where} --stage {names[0]}"
             )
-        return (target.stages[0] if len(names) == 1 else None), rest
+        return (target.stages[0] if len(names) == 1 and not target.run else None), rest
     if not names:
         raise UsageError(f"{target.verb} {target.name} has no stages", hint=f"{where} --help")
     if name not in names:
@@ -254,7 +265,7 @@ def take_stage(
     return target.stages[names.index(name)], rest
 
 
-def _execute(command: Command, asked: Asked, argv: Sequence[str], registry: Registry) -> None:
+def execute(command: Command, asked: Asked, argv: Sequence[str], registry: Registry) -> None:
     """Open the run and call the run function; what it raises that is no `AvatarError` is the plugin's bug."""
     from avatarctl.runs import open_run
     from avatarctl.runs.folder import LOG

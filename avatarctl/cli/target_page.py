@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from rich.text import Text
 
 from avatarctl import terminal
-from avatarctl.cli.pages import NAME, rows, say, width, wrapped
+from avatarctl.cli.pages import NAME, rows, say, stage_rows, width, wrapped
 from avatarctl.plugin.registry import Registry
 
 if TYPE_CHECKING:
@@ -41,11 +41,11 @@ Row = tuple[str, str, str, str]
 def show(command: Command, registry: Registry) -> None:
     """Print the page of a target or stage; of a target with several stages, the list of them."""
     target = command.target
-    if target.stages and command.stage is None:
+    if target.stages and command.stage is None and not target.run:
         say(f"usage  avatarctl {command.words} --stage NAME [OPTIONS]")
         _paragraph(f"{target.summary}.")
         _head("stages, in this order")
-        rows([(stage.name, stage.summary) for stage in target.stages], indent=2)
+        rows(stage_rows(target), indent=2)
         _examples(command)
         say("")
         say(f"try    avatarctl {command.words} --stage {target.stages[0].name} --help")
@@ -60,6 +60,9 @@ def show(command: Command, registry: Registry) -> None:
     _table("settings, by --set NAME=VALUE", groups)
     _head("run options")
     rows(RUN_OPTIONS, indent=2)
+    if target.stages and command.stage is None:
+        _head("stages, by --stage NAME")
+        rows(stage_rows(target), indent=2)
     _presets(command, cls, registry)
     _examples(command)
     if target.verb == "demo":
@@ -131,7 +134,7 @@ def _presets(command: Command, cls: type[BaseModel], registry: Registry) -> None
         (preset.name, preset.summary)
         for preset in presets.listing(registry.presets())
         if preset.owner == command.plugin.name
-        and layers.fits(cls, presets.read(preset.path), command.stage_name, stages)
+        and layers.fits(cls, preset.path, command.target.verb, command.stage_name, stages)
     ]
     if found or command.target.preset_hint:
         _head("presets, by -c NAME")

@@ -31,7 +31,7 @@ class Given:
     target: str
     stage: str = ""
     stages: tuple[str, ...] = ()
-    """All stages of the target; a preset's top-level key of such a name holds settings of that stage."""
+    """All stages of the target; a key of a preset with such a name holds settings of that stage."""
     presets: Sequence[presets.Preset] = ()
     """The files of -c, in order."""
     sets: Sequence[str] = ()
@@ -67,7 +67,7 @@ def resolve(cls: type[StageSettings], given: Given) -> Resolved:
     """
     values: dict[str, Any] = {}
     origin: dict[str, str] = {}
-    for name, layer in _layers(cls, given):
+    for name, layer in _with_variants(cls, list(_layers(cls, given))):
         _merge(values, origin, layer, name)
     try:
         settings = cls(**values)
@@ -81,17 +81,8 @@ def _layers(cls: type[StageSettings], given: Given) -> Iterable[tuple[str, Mappi
     if given.resumed is not None:
         yield "run", given.resumed
     for preset in given.presets:
-        content = presets.read(preset.path)
-        common = {key: value for key, value in content.items() if key not in given.stages}
-        yield preset.name, common
-        own = content.get(given.stage) if given.stage in given.stages else None
-        if own is not None:
-            if not isinstance(own, Mapping):
-                raise SettingsError(
-                    f"{preset.path}: {given.stage}: found {own!r}, expected settings of this stage",
-                    hint=f"write them as KEY: VALUE below {given.stage}:",
-                )
-            yield preset.name, own
+        for section in presets.sections(preset.path, given.verb, given.stage, given.stages):
+            yield preset.name, section
     if given.resumed is None:
         yield ENVIRONMENT, _environment(cls, given)
     for words in given.sets:
@@ -100,11 +91,23 @@ def _layers(cls: type[StageSettings], given: Given) -> Iterable[tuple[str, Mappi
         yield explain.option(name, cls), {name: _option_value(cls, name, value)}
 
 
-def fits(cls: type[BaseModel], content: Mapping[str, Any], stage: str, stages: Sequence[str]) -> bool:
+Layer = tuple[str, Mapping[str, Any]]
+"""Its name, and the settings that it gives."""
+
+
+def _with_variants(cls: type[StageSettings], layers: list[Layer]) -> list[Layer]:
+    """The layers, with the defaults that belong to what they choose over the other defaults."""
+    found = [layers[0]]
+    for name, cases in cls.variants.items():
+        chosen = next((layer[name] for _, layer in reversed(layers) if name in layer), None)
+        if isinstance(chosen, str) and chosen in cases:
+            found.append((DEFAULT, cases[chosen]))
+    return [*found, *layers[1:]]
+
+
+def fits(cls: type[BaseModel], path: Path, verb: str, stage: str, stages: Sequence[str]) -> bool:
     """Whether a preset says something about a target or stage, and nothing that it does not have."""
-    own = content.get(stage) if stage in stages else None
-    common = {key for key in content if key not in stages}
-    keys = common | set(own if isinstance(own, Mapping) else ())
+    keys = {str(key) for section in presets.sections(path, verb, stage, stages) for key in section}
     return bool(keys) and keys <= set(cls.model_fields)
 
 

@@ -1,13 +1,14 @@
 """Presets: files of differences from the defaults, found by name in checkout, wheel or a plugin.
 
-A preset is a YAML mapping of settings. A top-level key that is the name of a stage holds settings of that
-stage alone; the others hold for every stage. Its first comment lines: the command that uses it, what it is.
+A preset is a YAML mapping of settings. A top-level key that is a verb holds settings of that verb alone, and
+a key that is the name of a stage, beside it or inside, settings of that stage. Its first comment lines: the
+command that uses it, what it is.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
@@ -156,6 +157,35 @@ def read(path: Path) -> dict[str, Any]:
             hint="avatarctl config show VERB TARGET --yaml writes a file to start from",
         )
     return {str(key): value for key, value in content.items()}
+
+
+VERBS = ("prepare", "train", "infer", "eval", "export", "demo")
+"""Keys of a preset that hold settings of a verb; the names are `avatarctl.plugin.target.VERBS`."""
+
+
+def sections(path: Path, verb: str, stage: str, stages: Sequence[str]) -> list[Mapping[str, Any]]:
+    """The settings in a preset file for a target or stage: the common ones, then those of its own sections.
+
+    Args:
+        stages: Every stage of the target; sections of the others are left out.
+
+    Raises:
+        DataError: The file cannot be read, or is no YAML.
+        SettingsError: It holds no mapping, or a section does not.
+    """
+
+    def inside(content: Mapping[str, Any], names: Sequence[str], own: str) -> list[Mapping[str, Any]]:
+        found: list[Mapping[str, Any]] = [{key: value for key, value in content.items() if key not in names}]
+        section = content.get(own) if own in names else None
+        if section is not None and not isinstance(section, Mapping):
+            raise SettingsError(
+                f"{path}: {own}: found {section!r}, expected settings of this name",
+                hint=f"write them as KEY: VALUE below {own}:",
+            )
+        return found if section is None else [*found, section]
+
+    every = [part for half in inside(read(path), VERBS, verb) for part in inside(half, stages, stage)]
+    return [{str(key): value for key, value in part.items()} for part in every]
 
 
 def _is_command(line: str) -> bool:

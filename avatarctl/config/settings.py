@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import types
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, ClassVar, TypeVar, Union, get_args, get_origin
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict
@@ -53,6 +53,8 @@ class StageSettings(BaseSettings):
 
     network_fields: ClassVar[tuple[str, ...]] = ("network",)
     """Fields that shape the network; a resumed run refuses to change them."""
+    variants: ClassVar[Mapping[str, Mapping[str, Mapping[str, Any]]]] = {}
+    """Defaults that belong to a value of a field: {field: {value: {setting: default}}}."""
 
     model_config = SettingsConfigDict(
         extra="forbid", frozen=True, use_attribute_docstrings=True, coerce_numbers_to_str=True

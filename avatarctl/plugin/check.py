@@ -75,7 +75,7 @@ def findings(name: str, files: Sequence[Path] = ()) -> Iterator[Finding]:
     registry.declared(plugin, Asset)
     for trouble in plugin.troubles:
         yield Finding(trouble.where, trouble.cause)
-    steps = [(target, step) for target in plugin.targets for step in (target.stages or (target,))]
+    steps = [(target, step) for target in plugin.targets for step in target.steps]
     for target, step in steps:
         yield from _settings(plugin, target, step)
     heavy = [module for module in TENSORS if module in sys.modules]
@@ -155,8 +155,8 @@ def _presets(
             try:
                 cls = plugin.resolve(step.settings)
                 stages = tuple(stage.name for stage in target.stages)
-                stage = step.name if stages else ""
-                if layers.fits(cls, presets.read(preset.path), stage, stages):
+                stage = step.name if isinstance(step, Stage) else ""
+                if layers.fits(cls, preset.path, target.verb, stage, stages):
                     is_fitting = True
                     wanted = {name: name for name, info in cls.model_fields.items() if info.is_required()}
                     layers.resolve(

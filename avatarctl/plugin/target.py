@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 VERBS = {
@@ -16,6 +16,9 @@ VERBS = {
     "demo": "the whole job on embedded open data",
 }
 """The verbs with their one-line summaries, in the order of the listing page."""
+
+ALL = "all"
+"""The word that stands for every training of a chain."""
 
 _NAME = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 _REF = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*")
@@ -59,6 +62,18 @@ class Stage:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Link:
+    """One training of a chain: a stage, some of its settings, and the weights that it takes from others."""
+
+    name: str
+    stage: str
+    options: dict[str, str] = field(default_factory=dict)
+    """Settings by name, as text."""
+    inputs: dict[str, str] = field(default_factory=dict)
+    """Settings that name weights, each with the name of the earlier training that makes them."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Target:
     """Something a verb can be used with: `avatarctl VERB NAME`."""
 
@@ -66,11 +81,13 @@ class Target:
     name: str
     summary: str
     run: str = ""
-    """Ref of `run(settings, run) -> None`; left out where there are stages."""
+    """Ref of `run(settings, run) -> None`, for no stage; may be left out where there are stages."""
     settings: str = ""
-    """Ref of a `StageSettings` class; left out where there are stages."""
+    """Ref of a `StageSettings` class; goes with `run`."""
     stages: tuple[Stage, ...] = ()
     """In the order in which they are run."""
+    chain: tuple[Link, ...] = ()
+    """The trainings of `--stage all`, in their order."""
     aliases: tuple[str, ...] = ()
     examples: tuple[str, ...] = ()
     """Whole commands that can be pasted."""
@@ -85,10 +102,29 @@ class Target:
             raise ValueError(f"{where}: no such verb; one of {', '.join(VERBS)}")
         for name in (self.name, *self.aliases):
             check_name(name, "target")
-        if len({stage.name for stage in self.stages}) != len(self.stages):
-            raise ValueError(f"{where}: two stages have one name")
+        names = [*(stage.name for stage in self.stages), ALL]
+        if len(set(names)) != len(names):
+            raise ValueError(f"{where}: two stages have one name, or one is called '{ALL}'")
         check_ref(self.run, f"{where}: run", is_required=not self.stages)
-        check_ref(self.settings, f"{where}: settings", is_required=not self.stages)
+        check_ref(self.settings, f"{where}: settings", is_required=bool(self.run))
+        self._check_chain(where)
+
+    def _check_chain(self, where: str) -> None:
+        """Each training of the chain has a stage, a name of its own, and takes weights from earlier ones."""
+        earlier: set[str] = set()
+        for link in self.chain:
+            check_name(link.name, f"{where}: chain")
+            if link.stage not in {stage.name for stage in self.stages}:
+                raise ValueError(f"{where}: chain: '{link.name}': no stage '{link.stage}'")
+            unknown = set(link.inputs.values()) - earlier
+            if unknown or link.name in earlier:
+                raise ValueError(f"{where}: chain: '{link.name}': comes twice, or before {sorted(unknown)}")
+            earlier.add(link.name)
+
+    @property
+    def steps(self) -> tuple[Stage | Target, ...]:
+        """Everything that can be run: the target itself, where it can, and its stages."""
+        return (*((self,) if self.run else ()), *self.stages)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -121,8 +157,8 @@ class Weights:
     """File of embedded weights."""
 
     def __post_init__(self) -> None:
-        for field in ("sniff", "read", "write"):
-            check_ref(getattr(self, field), f"weights '{self.name}': {field}", is_required=False)
+        for name in ("sniff", "read", "write"):
+            check_ref(getattr(self, name), f"weights '{self.name}': {name}", is_required=False)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from avatarctl.errors import AvatarError, DataError, UsageError
+from avatarctl.runs import chain as chain_of_trainings
 from avatarctl.runs import manifest
 from avatarctl.runs.folder import CHECKPOINTS, WEIGHTS, is_run, kind, root
 from avatarctl.runs.manifest import Manifest
@@ -35,11 +36,17 @@ def _folders() -> Iterator[Path]:
     base = root()
     if base.is_dir():
         for parent in sorted(path for path in base.iterdir() if path.is_dir()):
-            yield from sorted(path for path in parent.iterdir() if is_run(path))
+            for path in sorted(parent.iterdir()):
+                if chain_of_trainings.is_chain(path):
+                    yield from chain_of_trainings.read(path).runs()
+                elif is_run(path):
+                    yield path
 
 
 def find(what: str | Path) -> Path:
     """The run folder meant by "train-sparse-vqvae/003", "run:NAME/N", "last", a kind (its newest), or a path.
+
+    A chain of trainings means the last of its runs.
 
     Raises:
         DataError: There is no such run.
@@ -53,19 +60,32 @@ def find(what: str | Path) -> Path:
     for folder in (root() / words, Path(words)):
         if is_run(folder):
             return folder
+        if last := last_of_chain(folder):
+            return last
     name, _, number = words.rpartition("/")
     if number.isdecimal() and is_run(folder := root() / name / f"{int(number):03d}"):
         return folder
     if words and (root() / words).is_dir():
-        newest = [folder for folder, _ in runs() if folder.parent.name == words]
+        newest = [folder for folder, _ in runs() if name_of(folder).startswith(f"{words}/")]
         if newest:
             return newest[-1]
-    names = [f"{folder.parent.name}/{folder.name}" for folder in _folders()]
+    names = [name_of(folder) for folder in _folders()]
     near = get_close_matches(words, names, n=1, cutoff=0.4)
     raise DataError(
         f"there is no run '{words}' in {root()}" + (f", did you mean {near[0]}?" if near else ""),
         hint="avatarctl runs lists them",
     )
+
+
+def name_of(folder: Path) -> str:
+    """What a run is called: its path below the runs folder."""
+    return folder.relative_to(root()).as_posix()
+
+
+def last_of_chain(folder: Path) -> Path | None:
+    """The last run of a chain of trainings; none where the folder holds none."""
+    runs = chain_of_trainings.read(folder).runs() if chain_of_trainings.is_chain(folder) else []
+    return runs[-1] if runs else None
 
 
 def newest(verb: str, target: str, stage: str = "") -> Path:

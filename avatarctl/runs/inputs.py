@@ -31,6 +31,7 @@ def find_weights(words: str, target: str, stage: str, declared: Iterable[Any], a
     path = Path(words).expanduser()
     if words in embedded and not path.exists():
         return embedded[words]
+    path = index.last_of_chain(path) or path
     if is_run(path):
         return index.weights_file(path)
     if path.suffix == ".pt" and path.parent.name == CHECKPOINTS and path.stem in ("best", "last"):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from avatarctl.api import Stage, Target, Weights, hookimpl
+from avatarctl.api import Link, Stage, Target, Weights, hookimpl
 
 HERE = Path(__file__).parent
 PACKAGE = "avatarctl_sparse_tracking"
@@ -41,7 +41,30 @@ def avatarctl_targets() -> Iterator[Target]:
             stage("decoder", "whole body from both latents, then all three together", "TrainDecoder"),
             stage("refiner", "smooth sequence from the decoder's frames", "TrainRefiner"),
         ),
+        chain=(
+            Link(name="upper-vqvae", stage="vqvae", options={"part": "upper"}),
+            Link(name="lower-vqvae", stage="vqvae", options={"part": "lower"}),
+            Link(
+                name="upper-diffusion",
+                stage="diffusion",
+                options={"part": "upper"},
+                inputs={"vqvae": "upper-vqvae"},
+            ),
+            Link(
+                name="lower-diffusion",
+                stage="diffusion",
+                options={"part": "lower"},
+                inputs={"vqvae": "lower-vqvae", "upper": "upper-diffusion"},
+            ),
+            Link(
+                name="decoder",
+                stage="decoder",
+                inputs={"upper": "upper-diffusion", "lower": "lower-diffusion"},
+            ),
+            Link(name="refiner", stage="refiner", inputs={"decoder": "decoder"}),
+        ),
         examples=(
+            "avatarctl train sparse --stage all -c open-small",
             "avatarctl train sparse --stage vqvae --part upper --store data/amass",
             "avatarctl train sparse --stage diffusion --part lower -c open-small",
         ),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
@@ -187,6 +187,15 @@ class TrainDiffusion(TrainWindows):
     """Latent diffusion of one body half; the lower half is given the upper one's latents."""
 
     network_fields: ClassVar[tuple[str, ...]] = ("network", "part")
+    variants: ClassVar[Mapping[str, Mapping[str, Mapping[str, Any]]]] = {
+        "part": {
+            "lower": {
+                "epochs": 41,
+                "batch_size": 512,
+                "schedule": {"milestones": [15, 20], "gamma": 0.2},
+            }
+        }
+    }
     part: Part = "upper"
     """Body half."""
     vqvae: WeightsPath = "latest"
@@ -194,9 +203,9 @@ class TrainDiffusion(TrainWindows):
     upper: WeightsPath = "latest"
     """Upper diffusion, for the lower half only."""
     epochs: Positive = 51
-    """Passes over the training clips (41 for the lower half in the published run)."""
+    """Passes over the training clips; lower half: 41."""
     batch_size: Positive = 400
-    """Windows in a step (512 for the lower half in the published run)."""
+    """Windows in a step; lower half: 512."""
     mask_rows: Annotated[int, Field(ge=0, le=22)] = 2
     """Rows of the condition that are hidden in each training sample."""
     network: DenoiserNetwork = DenoiserNetwork()
@@ -204,7 +213,7 @@ class TrainDiffusion(TrainWindows):
     optim: Optimizer = Optimizer(lr=2e-4, weight_decay=1e-4)
     """Optimiser."""
     schedule: Schedule = Schedule(milestones=[20, 30], gamma=0.25)
-    """Learning-rate steps, in epochs."""
+    """Learning-rate steps, in epochs; lower half: after 15 and 20, by 0.2."""
     loop: Loop = Loop()
     """Length, logging, checkpoints."""
 

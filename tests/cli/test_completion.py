@@ -54,7 +54,7 @@ def test_the_bash_script_completes(tmp_path):
         env={"PATH": f"{tmp_path}:/usr/bin:/bin"},
         check=True,
     )
-    assert done.stdout.split() == ["vqvae", "diffusion", "decoder", "refiner"]
+    assert done.stdout.split() == ["vqvae", "diffusion", "decoder", "refiner", "all"]
 
 
 def test_zsh_and_fish_have_scripts_and_others_have_not(command):

@@ -1,0 +1,125 @@
+"""`--stage all`: the trainings of a chain, one after the other, each a run in the chain's folder."""
+
+from __future__ import annotations
+
+import logging
+import os
+import shlex
+import shutil
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from avatarctl import terminal
+from avatarctl.cli import target as one
+from avatarctl.cli.options import RunOptions, parse
+from avatarctl.config import user
+from avatarctl.errors import Stopped, UsageError
+from avatarctl.plugin.registry import Plugin, Registry
+from avatarctl.plugin.target import ALL, Link, Target
+from avatarctl.runs import chain as chains
+from avatarctl.runs import manifest
+from avatarctl.runs.folder import is_run
+
+log = logging.getLogger("avatarctl.run")
+Training = tuple[Link, one.Command, one.Asked]
+
+
+def run(plugin: Plugin, target: Target, words: list[str], argv: Sequence[str], registry: Registry) -> None:
+    """Run or resume every training of a target's chain; all settings are checked before the first begins.
+
+    Args:
+        words: The words after the target, without --stage.
+        argv: All words, for the manifests.
+    """
+    _, options = parse(_command(plugin, target, target.chain[0]).settings(), words, f"{target.name} chain")
+    terminal.setup(quiet=options.quiet or not terminal.is_first_process(), verbose=options.verbose)
+    user.apply()
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise UsageError("--stage all runs in one process", hint="start the stages one by one under torchrun")
+    known = chains.resumed(options.resume, target.verb, target.name) if options.resume is not None else None
+    if options.dry_run:
+        place = known.folder if known else Path(options.out or "CHAIN")
+        for link, _, asked in _trainings(plugin, target, words, place, registry, known):
+            one.say(f"# {link.name}\n{one.as_yaml(asked.resolved)}\n")
+        return
+    if known is None:  # the settings first, so that a wrong word leaves no folder
+        _trainings(plugin, target, words, Path(options.out or "CHAIN"), registry, None)
+        names = [link.name for link in target.chain]
+        known = chains.create(target.verb, target.name, names, words, options.out)
+        trainings = _trainings(plugin, target, words, known.folder, registry, None)
+    else:
+        trainings = _trainings(plugin, target, words, known.folder, registry, known)
+    _run_all(target, known, trainings, argv, registry)
+
+
+def _run_all(
+    target: Target, chain: chains.Chain, trainings: list[Training], argv: Sequence[str], registry: Registry
+) -> None:
+    go_on = f"avatarctl {target.verb} {target.name} --stage {ALL} --resume {shlex.quote(str(chain.folder))}"
+    if not trainings:
+        raise UsageError(f"{chain.folder}: every training of this chain is finished", hint="start a new one")
+    log.info("chain in %s; if it is stopped: %s", chain.folder, go_on)
+    for link, command, asked in trainings:
+        log.info("training %d of %d: %s", chain.links.index(link.name) + 1, len(chain.links), link.name)
+        is_last = link.name == chain.links[-1]
+        place = chain.folder / link.name
+        if place.exists() and not is_run(place):
+            shutil.rmtree(place)  # stopped before its first record was written
+        if not is_last:
+            options = replace(asked.options, json=False, quiet=asked.options.quiet or asked.options.json)
+            asked = replace(asked, options=options)
+        try:
+            one.execute(command, asked, argv, registry)
+        except Stopped as error:
+            raise Stopped(error.message, hint=go_on, preempted=error.exit_code == 75) from error
+
+
+def _command(plugin: Plugin, target: Target, link: Link) -> one.Command:
+    return one.Command(plugin, target, next(stage for stage in target.stages if stage.name == link.stage))
+
+
+def _trainings(
+    plugin: Plugin,
+    target: Target,
+    words: list[str],
+    folder: Path,
+    registry: Registry,
+    known: chains.Chain | None,
+) -> list[Training]:
+    """What is to be run: every training, or those that a known chain has not finished."""
+    found: list[Training] = []
+    for link in target.chain:
+        command, place = _command(plugin, target, link), folder / link.name
+        is_begun = known is not None and is_run(place)
+        if is_begun and manifest.read(place).status == "finished":
+            continue
+        # What is resumed has its settings in its folder; the words of today are changes.
+        every = words if known is None or is_begun else [*known.words, *words]
+        cls = command.settings()
+        fields, options = parse(cls, every, f"{command.words} (of --stage {ALL})")
+        own = replace(
+            options,
+            sets=_sets_of(options, link, target),
+            out=None if is_begun else str(place),
+            resume=str(place) if is_begun else None,
+        )
+        if not is_begun:
+            fields |= link.options | {name: str(folder / made) for name, made in link.inputs.items()}
+        resolved = one.resolve(command, cls, registry, fields, own)
+        one.check_needs(command)
+        found.append((link, command, one.Asked(own, resolved, plugin.resolve(command.step.run))))
+    return found
+
+
+def _sets_of(options: RunOptions, link: Link, target: Target) -> tuple[str, ...]:
+    """The --set words that are for a training: without a prefix, or with its own name or its stage's."""
+    names = {name for each in target.chain for name in (each.name, each.stage)}
+    found = []
+    for words in options.sets:
+        first, dot, rest = words.partition(".")
+        if not dot or first not in names:
+            found.append(words)
+        elif first in (link.name, link.stage):
+            found.append(rest)
+    return tuple(found)
