@@ -9,6 +9,7 @@ import shutil
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from avatarctl import terminal
 from avatarctl.cli import target as one
@@ -32,7 +33,7 @@ def run(plugin: Plugin, target: Target, words: list[str], argv: Sequence[str], r
         words: The words after the target, without --stage.
         argv: All words, for the manifests.
     """
-    _, options = parse(_command(plugin, target, target.chain[0]).settings(), words, f"{target.name} chain")
+    _, options = _parsed(_command(plugin, target, target.chain[0]), target.chain[0], words)
     terminal.setup(quiet=options.quiet or not terminal.is_first_process(), verbose=options.verbose)
     user.apply()
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
@@ -79,6 +80,15 @@ def _command(plugin: Plugin, target: Target, link: Link) -> one.Command:
     return one.Command(plugin, target, next(stage for stage in target.stages if stage.name == link.stage))
 
 
+def _parsed(command: one.Command, link: Link, words: Sequence[str]) -> tuple[dict[str, Any], RunOptions]:
+    """The fields and options that the words give to a training; each must be known to all of them."""
+    try:
+        return parse(command.settings(), words, command.words)
+    except UsageError as error:
+        hint = f"--set {link.name}.NAME=VALUE is for this training alone; {error.hint}"
+        raise UsageError(f"--stage {ALL}: {link.name}: {error.message}", hint=hint) from error
+
+
 def _trainings(
     plugin: Plugin,
     target: Target,
@@ -96,8 +106,7 @@ def _trainings(
             continue
         # What is resumed has its settings in its folder; the words of today are changes.
         every = words if known is None or is_begun else [*known.words, *words]
-        cls = command.settings()
-        fields, options = parse(cls, every, f"{command.words} (of --stage {ALL})")
+        fields, options = _parsed(command, link, every)
         own = replace(
             options,
             sets=_sets_of(options, link, target),
@@ -106,7 +115,7 @@ def _trainings(
         )
         if not is_begun:
             fields |= link.options | {name: str(folder / made) for name, made in link.inputs.items()}
-        resolved = one.resolve(command, cls, registry, fields, own)
+        resolved = one.resolve(command, command.settings(), registry, fields, own)
         one.check_needs(command)
         found.append((link, command, one.Asked(own, resolved, plugin.resolve(command.step.run))))
     return found
