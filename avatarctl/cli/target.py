@@ -96,9 +96,10 @@ def run(plugin: Plugin, target: Target, rest: list[str], argv: Sequence[str], re
         return 0
     try:
         command, asked = prepare(plugin, target, rest, registry)
-    except AvatarError:
+    except AvatarError as error:
         if "--json" in before:
-            say(json.dumps({"run": None, "status": "failed", "outputs": [], "metrics": {}}, indent=2))
+            answer = {"run": None, "status": "failed", "error": error.message, "outputs": [], "metrics": {}}
+            say(json.dumps(answer, indent=2))
         raise
     if asked.options.dry_run:
         say(_as_json(asked.resolved) if asked.options.json else as_yaml(asked.resolved))

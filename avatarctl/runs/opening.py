@@ -246,7 +246,8 @@ def _print_results(run: Run, status: str) -> None:
 
     paths = [str(run.folder / item["path"]) for item in run.manifest.outputs]
     if run.as_json:
-        result = {"run": str(run.folder), "status": status, "outputs": paths, "metrics": run.metrics}
+        error = {"error": run.manifest.error} if run.manifest.error else {}
+        result = {"run": str(run.folder), "status": status, **error, "outputs": paths, "metrics": run.metrics}
         terminal.out().out(as_json(result), end="", highlight=False)
     elif status == "finished" and not run.quiet:
         for path in paths:

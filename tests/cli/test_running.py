@@ -42,9 +42,11 @@ def test_json_is_one_object_on_stdout_whatever_happens(command, tmp_path):
     failed = command("infer", "echo", "hello", "--json", "--fail", "DataError")
     assert (failed.code, failed.json["status"]) == (5, "failed")
     refused = command("infer", "echo", "hello", "--json", "--batch-size", "0")
+    assert failed.json["error"] == "asked to fail"
+    reason = "batch_size: found 0, expected greater than 0  (--batch-size)"
     assert (refused.code, refused.json) == (
         3,
-        {"run": None, "status": "failed", "outputs": [], "metrics": {}},
+        {"run": None, "status": "failed", "error": reason, "outputs": [], "metrics": {}},
     )
 
 
