@@ -1,8 +1,9 @@
-"""Timings beside the calibration and the roofline: nox -s bench, or python tests/bench.py [--only PATTERN].
+"""Timings beside the calibration and the roofline: nox -s bench, or bench.py [--only PATTERN] [--threads N].
 
 The calibration is what every system's specification uses: 100 products of 1024x1024 matrices, here on one
-thread. The roofline of a workload is the time that its arithmetic (two operations a multiply-add) or its
-memory traffic would take at the rates measured first; `of the limit` is the share of it that is reached.
+thread unless --threads says more. The roofline of a workload is the time that its arithmetic (two operations
+a multiply-add) or its memory traffic would take at the rates measured first; `of the limit` is the share of
+it that is reached.
 """
 
 from __future__ import annotations
@@ -16,25 +17,30 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fnmatch import fnmatch
+from functools import cache, partial
 from pathlib import Path
 from statistics import median
 from types import ModuleType
 
 import numpy as np
 import torch
-from avatarctl_sparse_tracking import features, pipeline
+from avatarctl_sparse_tracking import amass, features, pipeline
 from avatarctl_sparse_tracking.model import build
-from avatarctl_sparse_tracking.sampling import STEPS
+from avatarctl_sparse_tracking.scores import WHOLE
 from rich.console import Console
 from rich.table import Table
+from torch import Tensor
+from torch.utils.flop_counter import FlopCounterMode
 
 from avatarctl.body import BodyModel, open_body
 from avatarctl.data import Store, StoreWriter
 from avatarctl.data.writer import write_part
 from avatarctl.geometry.cameras import Camera, intrinsics_from_view, look_at
+from avatarctl.metrics.pose import joint_distances
 from avatarctl.motion.clips import clips
+from avatarctl.motion.tracking import FPS, Tracking
 from avatarctl.render import Render, rasterize
 
 SIZE = 512
@@ -64,7 +70,7 @@ def timed(work: Callable[[], object], repeats: int = 5) -> float:
 
 
 class Machine:
-    """What one thread of this machine does: the calibration, products and memory."""
+    """What this machine does: the calibration, products and memory."""
 
     def __init__(self) -> None:
         def products() -> None:
@@ -77,6 +83,11 @@ class Machine:
         block = torch.empty(64 << 20, dtype=torch.uint8)
         copy = torch.empty_like(block)
         self.bytes = 2 * block.numel() / timed(lambda: copy.copy_(block))
+
+    def reading(self, size: float) -> float:
+        """The seconds that reading so many bytes again and again takes; a cache may hold them."""
+        block = torch.zeros(int(size) // 4)
+        return timed(block.sum)
 
     def limit(self, operations: float = 0.0, traffic: float = 0.0) -> float:
         """The least seconds for so many operations and so many bytes."""
@@ -193,26 +204,90 @@ def windows(machine: Machine) -> Iterator[Row]:
 
 
 def inference(machine: Machine) -> Iterator[Row]:
-    """One window and a batch of 128, at the published sizes and with the embedded weights."""
-    rows = torch.randn(147, 54)
+    """A frame as it comes and a batch of 128 windows, against the published procedure."""
+    slow = _module(Path(__file__).with_name("reference_sampling.py"))
+    rows = _held_out()[0][0][:128]
+    windows = pipeline.windows_of(rows.unflatten(-1, (3, 18)))
+    for name, model in _models().items():
+        published, starts = slow.Published(model), model.seeded(0)
+        stream = pipeline.Stream(model, starts)
+        other = timed(partial(published, windows[:1], *starts(0, 1)), 9)
+        seconds = timed(partial(stream.push, rows[0]), 21)
+        yield Row(f"streaming frame, {name}", seconds, _frame_limit(machine, model), other)
+        other = timed(partial(published, windows, *starts(0, 128)), 3)
+        seconds = timed(partial(model.sixd, rows, starts), 3)
+        yield Row(f"128 windows, {name}", seconds, _frame_limit(machine, model, 128), other)
+
+
+def formats(machine: Machine) -> Iterator[Row]:
+    """A frame as it comes by number format and steps, and what that changes on the held-out clips."""
+    for name, model in _models().items():
+        usual, error = 0.0, 0.0
+        for number_format in ("float32", "bfloat16", "int8"):
+            for steps in (5, 4, 3, 2):
+                other, note = replace(model, number_format=number_format, steps=steps), ""
+                seconds = timed(partial(pipeline.Stream(other).push, _held_out()[0][0][0]), 21)
+                usual = usual or seconds
+                if name == "open-small":
+                    found = _error(other)
+                    error = error or found
+                    note = f"MPJPE {found - error:+.2f} mm"
+                words = f"frame, {name}, {number_format}, {steps} steps"
+                yield Row(words, seconds, _frame_limit(machine, other), usual, note)
+
+
+def _models() -> dict[str, pipeline.Pipeline]:
+    """Fresh networks of the published sizes, and the embedded weights."""
+    torch.manual_seed(0)
     body = open_body()
     published = pipeline.Pipeline(
         **{part: build(part, {}).eval() for part in ("upper", "lower", "decoder", "refiner")},
         frame="world", rest=body.rest_joints[:22], device=torch.device("cpu"),
     )  # fmt: skip
-    small = pipeline.load(_weights("open-small"), body=body)
-    for name, model in (("published sizes", published), ("open-small", small)):
-        nets = (model.upper, model.lower)
-        blocks = sum(p.numel() for net in nets for p in net.denoiser.blocks.parameters())
-        calls = len(STEPS) - 1
-        operations = (
-            2 * calls * 10 * blocks * 12 / 18
-        )  # 12 of 18 parts of a block are used at each of 10 tokens
-        traffic = 4 * calls * blocks
-        for count, words in ((1, "one window"), (128, "128 windows")):
-            seconds = timed(lambda count=count, model=model: model.sixd(rows[:count]), 3)
-            limit = machine.limit(count * operations, traffic)
-            yield Row(f"infer, {words}, {name}", seconds, limit)
+    return {"published sizes": published, "open-small": pipeline.load(_weights("open-small"), "cpu", body)}
+
+
+def _frame_limit(machine: Machine, model: pipeline.Pipeline, count: int = 1) -> float:
+    """Of the denoisers' blocks: 10 tokens of each window, and the weights read once a call."""
+    halves, calls = (model.upper, model.lower), model.steps - 1
+    used = sum(
+        weights.numel()
+        for half in halves
+        for name, weights in half.denoiser.blocks.named_parameters()
+        if "modulation" not in name
+    )
+    size = {"float32": 4, "bfloat16": 2, "int8": 1}[model.number_format]
+    return max(2 * 10 * used * calls * count / machine.flops, calls * machine.reading(size * used))
+
+
+@cache
+def _held_out() -> list[tuple[Tensor, Tensor]]:
+    """Tracker features [N, 54] and true joint places [N, 22, 3] of the held-out clips."""
+    body, found = open_body(), []
+    for name in amass.read_list("open_test"):
+        motion = clips()[name].motion().resampled(FPS)
+        sparse = Tracking.from_motion(motion, body).features().float()
+        found.append((sparse, WHOLE.posture(motion[1:], body).places))
+    return found
+
+
+def _error(model: pipeline.Pipeline) -> float:
+    """Mean joint distance over the held-out clips, mm."""
+    means = []
+    for sparse, truth in _held_out():
+        motion = model.place(model.sixd(sparse, model.seeded(0)), sparse[:, features.HEAD_PLACE])
+        means.append(joint_distances(WHOLE.posture(motion, open_body()).places, truth).mean())
+    return 1000 * float(torch.stack(means).mean())
+
+
+def training(machine: Machine) -> Iterator[Row]:
+    """A step of each training stage at the published sizes."""
+    stages = _module(Path(__file__).with_name("bench_stages.py"))
+    for name, step in stages.steps():
+        with FlopCounterMode(display=False) as counter:
+            step()
+        limit = machine.limit(counter.get_total_flops())
+        yield Row(f"training step, {name}", timed(step, 1), limit, note=f"{stages.BATCH} windows")
 
 
 def _weights(name: str) -> Path:
@@ -237,6 +312,8 @@ WORKLOADS = {
     "film": film,
     "windows": windows,
     "inference": inference,
+    "formats": formats,
+    "training": training,
 }
 
 
@@ -244,11 +321,14 @@ def main(words: list[str] | None = None) -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--only", default="*", help=f"pattern of {', '.join(WORKLOADS)}")
-    chosen = parser.parse_args(words).only
-    torch.set_num_threads(1)
+    parser.add_argument("--threads", type=int, default=1)
+    given = parser.parse_args(words)
+    chosen, threads = given.only, given.threads
+    torch.set_num_threads(threads)
     console, machine = Console(), Machine()
     console.print(
-        f"one thread of {os.cpu_count()}: calibration {machine.calibration:.2f} s (100 products of 1024²), "
+        f"threads: {threads} of {os.cpu_count()}; "
+        f"calibration {machine.calibration:.2f} s (100 products of 1024²), "
         f"{machine.flops / 1e9:.0f} Gflop/s, {machine.bytes / 1e9:.1f} GB/s"
     )
     table = Table()

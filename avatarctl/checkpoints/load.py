@@ -38,12 +38,19 @@ def load_strict(module: nn.Module, tensors: Mapping[str, Tensor], where: str) ->
         )
         raise CheckpointError("\n".join(lines), hint="avatarctl inspect FILE says what a file is")
     for name, tensor in tensors.items():
-        if tensor.is_floating_point() and not torch.isfinite(tensor).all():
+        if not is_finite(tensor):
             raise CheckpointError(
                 f"{where}: {name}: holds numbers that are not finite",
                 hint="take another checkpoint of the run",
             )
     module.load_state_dict({name: tensor.to(wanted[name].dtype) for name, tensor in tensors.items()})
+
+
+def is_finite(tensor: Tensor) -> bool:
+    """Whether all numbers are finite, in one pass over them: a sum in float64 is as finite as its parts."""
+    if not tensor.is_floating_point() or bool(torch.isfinite(tensor.sum(dtype=torch.float64))):
+        return True
+    return bool(torch.isfinite(tensor).all())  # float64 numbers may be finite and their sum not
 
 
 def _listed(kind: str, names: list[str], detail) -> list[str]:  # type: ignore[no-untyped-def]

@@ -67,6 +67,21 @@ def load(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     return tensors, about.get("config", {})
 
 
+def stored_config(path: str | Path) -> dict[str, Any]:
+    """The configuration in a .safetensors file, without reading its tensors; {} for foreign files.
+
+    Raises:
+        CheckpointError: The file is truncated or no safetensors file.
+    """
+    path = check_input_file(path, "a .safetensors file")
+    try:
+        with safe_open(path, framework="pt") as file:
+            found = _about(path, file.metadata()).get("config", {})
+    except (SafetensorError, OSError, ValueError, RecursionError) as error:
+        raise _broken(path, str(error)) from error
+    return dict(found)
+
+
 def _own(tensor: Tensor, dtype: torch.dtype | None) -> Tensor:
     tensor = tensor.detach().to("cpu", dtype if dtype and tensor.is_floating_point() else tensor.dtype)
     return tensor.clone(memory_format=torch.contiguous_format)

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from avatarctl.checkpoints import native
+from avatarctl.checkpoints.choice import Choice, Held, choose
 from avatarctl.checkpoints.pickle_reader import load_torch
 from avatarctl.errors import AvatarError, CheckpointError
 from avatarctl.files import check_input_file
@@ -24,8 +25,17 @@ log = logging.getLogger(__name__)
 SUFFIXES = (".safetensors", ".pt", ".pth", ".tar", ".ckpt")
 MOST_FILES = 64
 """Weight files looked at below one folder."""
+INSPECT = "avatarctl inspect FILE says what a file is"
 Header = dict[str, tuple[int, ...]]
 """Dotted names of a file's tensors and their shapes: what a reader's `sniff` is given."""
+
+
+class Found(NamedTuple):
+    """The reader that knows a torch file, the file's header, and its parts where the reader says them."""
+
+    reader: Reader | None
+    header: Header
+    parts: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -40,20 +50,33 @@ class Weights:
     config: dict[str, Any]
     kind: str
     path: Path
+    unclear: Mapping[str, tuple[Path, ...]] = field(default_factory=dict)
+    """Parts that several files of a folder hold with equal right; none of them was read."""
 
     def part(self, name: str) -> dict[str, Tensor]:
         """The tensors of one part.
 
         Raises:
-            CheckpointError: The file has no such part.
+            CheckpointError: There is no such part, or several files hold it.
         """
-        if name not in self.parts:
+        if not self.holds(name):
             held = ", ".join(map(repr, self.parts)) or "nothing"
-            raise CheckpointError(
-                f"{self.path}: has no '{name}' weights; it holds {held}",
-                hint="avatarctl inspect FILE says what a file is",
-            )
+            raise CheckpointError(f"{self.path}: has no '{name}' weights; it holds {held}", hint=INSPECT)
         return self.parts[name]
+
+    def holds(self, name: str) -> bool:
+        """Whether a part is there.
+
+        Raises:
+            CheckpointError: Several files hold it.
+        """
+        if name in self.unclear:
+            files = ", ".join(map(str, self.unclear[name]))
+            raise CheckpointError(
+                f"{self.path}: {len(self.unclear[name])} files hold '{name}' weights: {files}",
+                hint="name the file or folder to take; those that belong together are joined by commas",
+            )
+        return name in self.parts
 
     def write(self, path: str | Path, dtype: torch.dtype | None = None) -> Path:
         """Write a native file that `open_weights` reads back."""
@@ -67,28 +90,34 @@ class Weights:
         )
 
 
-def open_weights(path: str | Path, readers: Iterable[Reader] = ()) -> Weights:
-    """The weights in a file or in the files below a folder.
+def open_weights(path: str | Path | Sequence[str | Path], readers: Iterable[Reader] = ()) -> Weights:
+    """The weights in a file, in the files below a folder, or in several of those.
 
     Args:
+        path: Each of several adds the parts that those before it lack.
         readers: The plugins' declarations of published layouts, tried in order.
 
     Raises:
-        CheckpointError: No reader knows the content, or it is broken.
+        CheckpointError: No reader knows the content, it is broken, or files do not belong together.
     """
-    path, readers = Path(path), list(readers)
-    if path.is_dir():
-        return _open_folder(path, readers)
+    readers = list(readers)
+    if isinstance(path, str | Path):
+        path = Path(path)
+        return _open_folder(path, readers) if path.is_dir() else _open_file(path, readers)
+    return joined([open_weights(one, readers) for one in path])
+
+
+def _open_file(path: Path, readers: list[Reader]) -> Weights:
     check_input_file(path, "trained weights")
     if is_safetensors(path):
         tensors, config = native.load(path)
-        return _native_weights(path, tensors, config)
-    reader, header = find_reader(path, readers)
+        return native_weights(path, tensors, config)
+    reader, header, _ = find_reader(path, readers)
     if reader is None:
         names = ", ".join(list(header)[:4])
         raise CheckpointError(
             f"{path}: {len(header)} tensors in no known layout ({names or 'none'}, ...)",
-            hint="avatarctl inspect FILE says what a file is; avatarctl plugins lists what is installed",
+            hint=f"{INSPECT}; avatarctl plugins lists what is installed",
         )
     content = resolve(reader.read)(path)
     if isinstance(content, Weights):
@@ -98,16 +127,16 @@ def open_weights(path: str | Path, readers: Iterable[Reader] = ()) -> Weights:
     return Weights(parts=nested or {"": dict(tensors)}, config=dict(config), kind=reader.name, path=path)
 
 
-def find_reader(path: str | Path, readers: Iterable[Reader]) -> tuple[Reader | None, Header]:
-    """The first reader that knows a torch file (one that raises is passed over), and the file's header."""
-    header = {name: tuple(tensor.shape) for name, tensor in flatten(load_torch(path)).items()}
+def find_reader(path: str | Path, readers: Iterable[Reader]) -> Found:
+    """The first reader that knows a torch file (one that raises is passed over); numbers are not read."""
+    header = {name: tuple(t.shape) for name, t in flatten(load_torch(path, is_header=True)).items()}
     for reader in readers:
         try:
-            if reader.sniff and resolve(reader.sniff)(header):
-                return reader, header
+            if reader.sniff and (known := resolve(reader.sniff)(header)):
+                return Found(reader, header, tuple(known) if isinstance(known, list | tuple) else ())
         except Exception as error:  # a third party's code
             log.warning("weights '%s': %s: %s: %s", reader.name, reader.sniff, type(error).__name__, error)
-    return None, header
+    return Found(None, header)
 
 
 def flatten(content: Any, prefix: str = "") -> dict[str, Tensor]:
@@ -129,7 +158,8 @@ def is_safetensors(path: str | Path) -> bool:
     return Path(path).suffix == ".safetensors" or (len(start) == 9 and start[6:] == b"\0\0{")
 
 
-def _native_weights(path: Path, tensors: dict[str, Tensor], config: dict[str, Any]) -> Weights:
+def native_weights(path: Path, tensors: dict[str, Tensor], config: dict[str, Any]) -> Weights:
+    """The parts that a native file's configuration lists; one part without a name where it lists none."""
     kind = str(config.get("kind", "safetensors"))
     listed = config.get("parts")
     if not isinstance(listed, list):
@@ -144,44 +174,96 @@ def _native_weights(path: Path, tensors: dict[str, Tensor], config: dict[str, An
 
 
 def _open_folder(folder: Path, readers: list[Reader]) -> Weights:
-    """The parts of all weight files below a folder; published names say nothing (sparse-tracking 1.2).
+    """The parts of all weight files below a folder; only files of which something is taken are read."""
+    files, refused = held_in(folder, readers)
+    if not files:
+        raise CheckpointError("\n".join(refused.values()), hint=INSPECT)
+    for message in refused.values():
+        log.warning("left out: %s", message)
+    choice = choose(files)
+    if words := choice.line(folder, files):
+        log.info("%s: %s", folder, words)
+    return assemble(
+        folder, choice, [open_weights(path, readers) for path in dict.fromkeys(choice.taken.values())]
+    )
 
-    Of two files with the same part, the one with more parts wins (it was trained later), then one named best.
+
+def assemble(folder: Path, choice: Choice, opened: Iterable[Weights]) -> Weights:
+    """The parts that a choice takes from the opened files of a folder."""
+    found = []
+    for weights in opened:
+        own = {part: held for part, held in weights.parts.items() if choice.taken.get(part) == weights.path}
+        found += [replace(weights, parts=own)] if own else []
+    if not found:
+        return Weights({}, {}, "folder", folder, choice.unclear)
+    found.sort(key=lambda weights: -len(weights.parts))
+    return replace(joined(found), path=folder, unclear=choice.unclear)
+
+
+def held_in(folder: Path, readers: Iterable[Reader]) -> tuple[list[Held], dict[Path, str]]:
+    """The weight files below a folder with their parts, and those that cannot be used, with the reason.
+
+    Raises:
+        CheckpointError: There is none, or there are too many.
     """
     files = sorted(path for path in folder.rglob("*") if path.suffix in SUFFIXES and path.is_file())
     if not files or len(files) > MOST_FILES:
         found = "no weight file" if not files else f"{len(files)} weight files"
         raise CheckpointError(f"{folder}: {found} ({', '.join(SUFFIXES)}) below it", hint="name one file")
-    opened: list[Weights] = []
-    refused: list[str] = []
+    held: list[Held] = []
+    refused: dict[Path, str] = {}
+    readers = list(readers)
     for path in files:
         try:
-            opened.append(open_weights(path, readers))
+            held.append(Held(path, _parts_of(path, readers)))
         except AvatarError as error:
-            refused.append(error.message)
-    if not opened:
-        raise CheckpointError("\n".join(refused), hint="avatarctl inspect FILE says what a file is")
-    opened.sort(key=lambda weights: (-len(weights.parts), not weights.path.name.startswith("best")))
-    return _merge(folder, opened)
+            refused[path] = error.message
+    return held, refused
 
 
-def _merge(folder: Path, opened: list[Weights]) -> Weights:
-    parts: dict[str, dict[str, Tensor]] = {}
-    config: dict[str, Any] = {}
-    came: dict[str, Weights] = {}
-    for weights in opened:
-        for part, tensors in weights.parts.items():
-            first = came.setdefault(part, weights)
-            is_tie = first.path.parent != weights.path.parent and len(first.parts) == len(weights.parts)
-            if first is not weights and is_tie:
-                raise CheckpointError(
-                    f"{folder}: two files hold '{part}' weights: {first.path}, {weights.path}",
-                    hint="name one file",
-                )
-            parts.setdefault(part, tensors)
-        config = _joined(config, weights.config)
-    kinds = {weights.kind for weights in opened}
-    return Weights(parts=parts, config=config, kind=kinds.pop() if len(kinds) == 1 else "folder", path=folder)
+def _parts_of(path: Path, readers: list[Reader]) -> tuple[str, ...]:
+    """The parts in a file, from its header where that says them."""
+    check_input_file(path, "trained weights")
+    if is_safetensors(path):
+        listed = native.stored_config(path).get("parts")
+        return tuple(map(str, listed)) if isinstance(listed, list) else ("",)
+    return find_reader(path, readers).parts or tuple(_open_file(path, readers).parts)
+
+
+def joined(several: Sequence[Weights]) -> Weights:
+    """Weights as one; each adds the parts that those before it lack.
+
+    Raises:
+        CheckpointError: They say different things of what holds for all parts.
+    """
+    first = several[0]
+    for more in several[1:]:
+        new = {part: tensors for part, tensors in more.parts.items() if part not in first.parts}
+        unclear = {part: files for part, files in more.unclear.items() if part not in first.parts}
+        still = {part: files for part, files in first.unclear.items() if part not in new}
+        if new:
+            _check_agreement(first, more)
+        elif more.parts:
+            log.warning("%s: not used: what it holds is in %s already", more.path, first.path)
+        first = replace(
+            first,
+            parts={**first.parts, **new},
+            config=_joined(first.config, more.config) if new else first.config,
+            kind=first.kind if more.kind == first.kind or not new else "folder",
+            unclear={**unclear, **still},
+        )
+    return first
+
+
+def _check_agreement(first: Weights, more: Weights) -> None:
+    """Text beside the groups of a configuration holds for all parts; only the run's name may differ."""
+    for key in first.config.keys() & more.config.keys() - {"run"}:
+        one, other = first.config[key], more.config[key]
+        if isinstance(one, str) and one != other:
+            raise CheckpointError(
+                f"{first.path} has {key} '{one}', but {more.path} '{other}'",
+                hint="choose weights that were trained together",
+            )
 
 
 def _joined(first: dict[str, Any], more: dict[str, Any]) -> dict[str, Any]:

@@ -37,6 +37,7 @@ STORAGE_DTYPES = {
     "BoolStorage": torch.bool,
 }  # fmt: skip
 LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
+PAGE = "download the file again in a browser; file-sharing sites ask for a confirmation first"
 _LATIN = ("latin1", "latin-1", "iso-8859-1")
 
 
@@ -272,8 +273,11 @@ def load_pickle(path: str | Path) -> Any:
     return _guarded(path, DataError, "pickle", read)
 
 
-def load_torch(path: str | Path) -> Any:
+def load_torch(path: str | Path, *, is_header: bool = False) -> Any:
     """The content of a torch file (zip or legacy layout), tensors on the CPU.
+
+    Args:
+        is_header: Leave the numbers in the file: tensors on the meta device, which have shapes only.
 
     Raises:
         CheckpointError: The file is broken, or asks for more memory than it can need.
@@ -281,7 +285,15 @@ def load_torch(path: str | Path) -> Any:
     path = check_input_file(path, "a torch file")
 
     def read() -> Any:
-        return _read_zip(path) if zipfile.is_zipfile(path) else _read_legacy(path)
+        if zipfile.is_zipfile(path):
+            return _read_zip(path, is_header)
+        with path.open("rb") as file:
+            start = file.read(256).lstrip(b"\xef\xbb\xbf \t\r\n").lower()
+        if start.startswith((b"<!doc", b"<html")):
+            raise CheckpointError(f"{path}: found a web page, expected a torch file", hint=PAGE)
+        if start.startswith(b"pk"):
+            raise pickle.UnpicklingError("it ends early: an archive without its directory")
+        return _read_legacy(path, is_header)
 
     return _guarded(path, CheckpointError, "torch file", read)
 
@@ -293,9 +305,14 @@ def _storage_words(pid: Any) -> tuple[torch.dtype, str, int]:
     return pid[1], str(pid[2]), int(pid[4])
 
 
-def _read_zip(path: Path) -> Any:
+def _read_zip(path: Path, is_header: bool) -> Any:
     with zipfile.ZipFile(path) as archive:
         names = [name for name in archive.namelist() if name.endswith("/data.pkl") or name == "data.pkl"]
+        if inside := [name for name in archive.namelist() if name.endswith((".pth", ".tar", ".pt"))]:
+            raise CheckpointError(
+                f"{path}: is an archive of files ({inside[0]}, ...), expected a torch file",
+                hint="unpack it, and name the folder",
+            )
         if len(names) != 1:
             raise pickle.UnpicklingError("no data.pkl inside; not a torch file")
         prefix = names[0][: -len("data.pkl")]
@@ -309,6 +326,9 @@ def _read_zip(path: Path) -> Any:
 
         def storage(pid: Any) -> torch.Tensor:
             dtype, key, _ = _storage_words(pid)
+            if is_header:
+                held = archive.getinfo(f"{prefix}data/{key}").file_size
+                return torch.empty(held // dtype.itemsize, dtype=dtype, device="meta")
             if key not in loaded:
                 raw = bytearray(archive.read(f"{prefix}data/{key}"))
                 loaded[key] = torch.frombuffer(raw, dtype=dtype) if raw else torch.empty(0, dtype=dtype)
@@ -317,7 +337,7 @@ def _read_zip(path: Path) -> Any:
         return _read_one(io.BytesIO(archive.read(names[0])), EXPANSION * total, storage)
 
 
-def _read_legacy(path: Path) -> Any:
+def _read_legacy(path: Path, is_header: bool) -> Any:
     size = path.stat().st_size
     with path.open("rb") as file:
         limit = EXPANSION * size
@@ -336,14 +356,14 @@ def _read_legacy(path: Path) -> Any:
                 claimed += count * dtype.itemsize
                 if count < 0 or claimed > size:
                     raise pickle.UnpicklingError("tensors larger than the file")
-                waiting[key] = torch.empty(count, dtype=dtype)
+                waiting[key] = torch.empty(count, dtype=dtype, device="meta" if is_header else "cpu")
             return waiting[key]
 
         content = _read_one(file, limit, storage)
         keys = [str(key) for key in _read_one(file, limit)]
         if sorted(keys) != sorted(waiting):
             raise pickle.UnpicklingError("its tensors are not those that it lists")
-        for key in keys:
+        for key in keys if not is_header else []:
             count = struct.unpack("<q", file.read(8))[0]
             target = waiting[key]
             raw = bytearray(file.read(target.nbytes))

@@ -81,13 +81,17 @@ def candidates(before: Sequence[str], last: str, registry: Registry) -> Iterator
     if not before:
         yield from (*VERBS, *OWN, "--help", "--version", "--plugin")
     elif before[0] in OWN:
-        if len(before) == 1:
+        if list(before) == ["doctor"]:
+            yield from (item.name for _, item in registry.checkups())
+        elif len(before) == 1:
             yield from SECOND.get(before[0], ())
         elif list(before[:2]) == ["config", "show"]:
             rest = before[2:]
             yield from (
                 VERBS if not rest else registry.names(rest[0]) if len(rest) == 1 else ("--stage", "--yaml")
             )
+        elif before[0] == "doctor":
+            yield from ("--data", "--weights", "--body-models", "--json")
         elif list(before[:2]) == ["plugins", "check"]:
             yield from (plugin.name for plugin in registry.plugins)
     elif before[0] in VERBS and len(before) == 1:

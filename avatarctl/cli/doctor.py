@@ -15,10 +15,12 @@ from typing import TYPE_CHECKING, Any
 
 import avatarctl
 from avatarctl.assets import added_folder, catalogue
-from avatarctl.plugin.registry import HOME
+from avatarctl.errors import AvatarError, UsageError
+from avatarctl.plugin.registry import HOME, did_you_mean, one_line
 
 if TYPE_CHECKING:
     from avatarctl.plugin.registry import Registry
+    from avatarctl.plugin.target import Diagnosis
 
 GIB = 2**30
 TORCHVISION_FAULT = (
@@ -52,9 +54,35 @@ def examine(registry: Registry) -> dict[str, Any]:
         "devices": devices(),
         "extras": extras,
         "assets": assets,
+        "checkups": {item.name: item.summary for _, item in registry.checkups()},
         "disk": {str(folder): disk_free(folder) for folder in (Path.cwd(), added_folder())},
         "problems": problems,
     }
+
+
+def checkup(
+    registry: Registry, name: str, data: Path | None, weights: Path | None, body_models: Path | None
+) -> Diagnosis:
+    """What a plugin's checkup finds.
+
+    Raises:
+        UsageError: No plugin declares one of this name.
+        PluginError: It failed.
+    """
+    declared = {item.name: (plugin, item) for plugin, item in registry.checkups()}
+    if name not in declared:
+        known = f"; there is {', '.join(declared)}" if declared else ""
+        raise UsageError(
+            f"no checkup is called '{name}'{did_you_mean(name, declared) or known}", hint="avatarctl doctor"
+        )
+    plugin, item = declared[name]
+    try:
+        found: Diagnosis = plugin.resolve(item.run)(data, weights, body_models)
+    except AvatarError:
+        raise
+    except Exception as error:
+        raise plugin.error(item.run, one_line(error)) from error
+    return found
 
 
 def all_assets(registry: Registry) -> list[Any]:
@@ -148,6 +176,7 @@ def shown(report: dict[str, Any]) -> list[tuple[str, list[tuple[str, str]]]]:
         ("devices", [(item["device"], _device(item)) for item in report["devices"]]),
         ("optional packages", extras),
         ("assets", assets),
+        ("checkups, avatarctl doctor NAME", list(report["checkups"].items())),
         ("free disk", [(f"{free / GIB:.1f} GiB", folder) for folder, free in report["disk"].items()]),
     ]
 

@@ -25,6 +25,7 @@ from avatarctl.motion import Motion, files
 from avatarctl.motion.headset import read_log
 from avatarctl.runs import manifest
 from avatarctl.runs.folder import MANIFEST, is_run
+from avatarctl.runs.index import weights_file
 
 if TYPE_CHECKING:
     from avatarctl.plugin.registry import Registry
@@ -35,6 +36,10 @@ AGAIN = "copy or download the file again"
 POSES = (*files.POSES, "pose_body")
 """Arrays of which one makes an archive or pickle a motion."""
 MOTIONS = (".npz", ".bvh", ".pkl")
+FEATURES = {"sparse", "fps"}
+"""Arrays of prepared tracker features."""
+TRACKED = 54
+"""Their numbers a frame."""
 USERS = ("infer", "eval")
 """Verbs that read weights."""
 
@@ -71,15 +76,19 @@ def describe(path: str | Path, registry: Registry) -> Description:
     if path.suffix in (".pkl", ".pickle"):
         return _pickle(path, registry)
     if is_safetensors(path) or path.suffix in SUFFIXES or start.startswith(b"\x80"):
-        return describe_weights(path, registry.weights())
+        return _torch(path, registry)
     raise DataError(f"{path}: is nothing that is known: expected a {KNOWN}", hint="check the path")
 
 
 def _folder(path: Path, registry: Registry) -> Description:
     if is_run(path):
-        return _run(path)
+        return _run(path, registry)
     if (path / stores.MANIFEST).is_file():
         return _store(path)
+    inside = [found.parent for found in sorted([*path.glob(f"*/{MANIFEST}"), *path.glob(f"*/*/{MANIFEST}")])]
+    if runs := [folder for folder in inside if is_run(folder)]:
+        facts = {str(folder.relative_to(path)): manifest.read(folder).status for folder in runs}
+        return Description(path, "run", "folder of runs", facts, commands=("avatarctl runs",))
     if any(file.suffix in SUFFIXES for file in path.rglob("*")):
         return describe_weights(path, registry.weights())
     raise DataError(
@@ -87,7 +96,7 @@ def _folder(path: Path, registry: Registry) -> Description:
     )
 
 
-def _run(path: Path) -> Description:
+def _run(path: Path, registry: Registry) -> Description:
     about = manifest.read(path)
     facts: dict[str, Any] = {
         "what": about.kind,
@@ -95,7 +104,13 @@ def _run(path: Path) -> Description:
         "started": about.started,
         "outputs": [str(item["path"]) for item in about.outputs],
     }
-    return Description(path, "run", "run folder", facts)
+    commands = ["avatarctl runs show"]
+    commands += _with_example(registry, lambda word: word.startswith(f"runs/{about.kind}/"))
+    if any(item.get("kind") == "weights" for item in about.outputs):
+        weights = describe_weights(weights_file(path), registry.weights())
+        facts["weights"] = weights.what
+        commands += readers(weights, registry)
+    return Description(path, "run", "run folder", facts, commands=tuple(commands))
 
 
 def _store(path: Path) -> Description:
@@ -137,16 +152,40 @@ def _shard(path: Path) -> Description:
 
 def _archive(path: Path, registry: Registry) -> Description:
     if path.suffix != ".npz" and not any(name.endswith(".npy") for name in archive_names(path)):
-        return describe_weights(path, registry.weights())
+        return _torch(path, registry)
     headers = npz_headers(path)
     arrays = {name: f"{dtype} {list(shape)}" for name, (shape, dtype) in headers.items()}
     if "v_template" in headers:
         return _body(path, arrays)
     if any(name in headers for name in POSES):
         return _motion(path, "motion archive", arrays)
+    if headers.keys() == FEATURES and headers["sparse"][0][1:] == (TRACKED,):
+        return _features(path, headers["sparse"][0][0], arrays, registry)
     if "eigvec" in headers:
         return Description(path, "body", "DMPL soft tissue", {}, arrays)
     return Description(path, "arrays", "archive of arrays", {"holds": f"{len(arrays)} arrays"}, arrays)
+
+
+def _features(path: Path, frames: int, arrays: dict[str, str], registry: Registry) -> Description:
+    """What a headset log is prepared to; the targets that infer from logs take it too."""
+    takers = _with_example(registry, lambda word: word.endswith(".txt"))
+    return Description(
+        path,
+        "headset",
+        "tracker features: head and two hands",
+        {"frames": frames},
+        arrays,
+        commands=tuple(command for command in takers if command.split()[1] == "infer"),
+    )
+
+
+def _torch(path: Path, registry: Registry) -> Description:
+    """Weights, or features that were prepared in the published layout: one tensor and nothing else."""
+    found = describe_weights(path, registry.weights())
+    shape = found.arrays.get("", "")
+    if found.reader or not shape.endswith(f", {TRACKED}]"):
+        return found
+    return _features(path, int(shape[1:].partition(",")[0]), {"features": shape}, registry)
 
 
 def _pickle(path: Path, registry: Registry) -> Description:
@@ -235,12 +274,12 @@ def readers(found: Description, registry: Registry) -> list[str]:
     Weights: those of the plugin whose reader knows the layout, or of the target that was trained. Anything
     else: the targets that have an example with such a file.
     """
+    if found.commands is not None:
+        return list(found.commands)
     if found.kind == "weights":
         return _weights_readers(found, registry)
     if found.kind == "body":
         return ["avatarctl assets add"]
-    if found.kind == "run":
-        return ["avatarctl runs show", *_with_example(registry, lambda word: word.startswith("runs/"))]
     if found.kind == "store":
         return _with_example(registry, lambda word: word == "--store")
     suffixes = {"headset": (".txt",), "motion": MOTIONS}.get(found.kind)

@@ -13,8 +13,9 @@ from avatarctl.cli import pages
 from avatarctl.cli.own_config import config_app
 from avatarctl.cli.own_runs import runs_app
 from avatarctl.cli.tables import AsJson, columns, new_app, note, print_json, section
-from avatarctl.errors import PluginError, UsageError
+from avatarctl.errors import DataError, PluginError, UsageError
 from avatarctl.plugin.registry import Registry
+from avatarctl.plugin.target import Diagnosis
 
 SHAPES_SHOWN = 24
 """Arrays that the page of `inspect` lists; --json has all."""
@@ -55,7 +56,7 @@ def plugins(ctx: typer.Context, as_json: AsJson = False) -> None:
     if ctx.invoked_subcommand is not None:
         return
     registry: Registry = ctx.obj
-    for ask in (registry.assets, registry.weights, registry.formats, registry.presets):
+    for ask in (registry.assets, registry.weights, registry.formats, registry.presets, registry.checkups):
         ask()  # each hook is called once, so that a failing one shows
     if as_json:
         print_json({"plugins": [_plugin(item) for item in registry.plugins]})
@@ -121,20 +122,52 @@ def plugins_check(
 
 
 @app.command()
-def doctor(ctx: typer.Context, as_json: AsJson = False) -> None:
-    """Versions, devices, optional packages, assets and disk: what is there, and how to add what is not."""
+def doctor(
+    ctx: typer.Context,
+    name: Annotated[str, typer.Argument(metavar="[NAME]", help="A checkup, such as sparse-tracking.")] = "",
+    data: Annotated[Path | None, typer.Option(help="Folder of the raw data.")] = None,
+    weights: Annotated[Path | None, typer.Option(help="File or folder of trained weights.")] = None,
+    body_models: Annotated[Path | None, typer.Option(help="Folder of licensed body models.")] = None,
+    as_json: AsJson = False,
+) -> int:
+    """Versions, devices, optional packages, assets and disk; with NAME: your data for one system.
+
+    A checkup says what is wrong, what mends it, and what to type next. It ends with 5 when data is not right.
+    """
     from avatarctl.cli import doctor as examination
 
+    if name:
+        return _checkup(name, examination.checkup(ctx.obj, name, data, weights, body_models), as_json)
+    if data or weights or body_models:
+        raise UsageError("doctor: name what the files are for", hint="avatarctl doctor NAME --data FOLDER")
     report = examination.examine(ctx.obj)
     if as_json:
         print_json(report)
-        return
+        return 0
     for title, rows in examination.shown(report):
         section(title, rows)
     for item in report["problems"]:
         note("yellow", item["problem"], item["try"])
     if not report["problems"]:
         terminal.out().print("nothing is wrong")
+    return 0
+
+
+def _checkup(name: str, found: Diagnosis, as_json: bool) -> int:
+    """Show what a checkup found; the exit code is returned."""
+    if as_json:
+        problems = [{"problem": words, "try": remedy} for words, remedy in found.problems]
+        print_json({"checkup": name, "tables": found.tables, "problems": problems, "next": found.next})
+    else:
+        for title, rows in found.tables.items():
+            pages.say(title, "bold")
+            cells = [tuple(map(str, row.values())) for row in rows]
+            terminal.out().print(columns(tuple(rows[0]) if rows else (), cells))
+        for words, remedy in found.problems:
+            note("yellow", words, remedy)
+        for command in found.next:
+            pages.say(f"next  {command}")
+    return DataError.exit_code if found.problems else 0
 
 
 @assets_app.callback(invoke_without_command=True)

@@ -61,6 +61,7 @@ def config_show(
     from avatarctl.cli.options import RunOptions
     from avatarctl.cli.target import Command, resolve, take_stage
     from avatarctl.config.layers import as_plain
+    from avatarctl.config.settings import is_argument
 
     if verb not in VERBS:
         raise UsageError(
@@ -72,9 +73,12 @@ def config_show(
     cls = command.settings()
     wanted = [name for name, info in cls.model_fields.items() if info.is_required()]
     # What has no default is asked for when the target is run; its name stands for it here.
-    fields = {name: name.upper() for name in wanted}
     options = RunOptions(config=tuple(config or ()), sets=tuple(sets or ()))
-    resolved = resolve(command, cls, ctx.obj, fields, options)
+    try:
+        resolved = resolve(command, cls, ctx.obj, {name: name.upper() for name in wanted}, options)
+    except UsageError:  # an argument that other settings make needless, and these do not
+        wanted += [name for name, info in cls.model_fields.items() if is_argument(info.metadata)]
+        resolved = resolve(command, cls, ctx.obj, {name: name.upper() for name in wanted}, options)
     if as_yaml:
         pages.say(_yaml(command, resolved, wanted))
     elif as_json:

@@ -19,7 +19,7 @@ from avatarctl.plugin.target import ALL, Stage, Target
 if TYPE_CHECKING:
     from avatarctl.cli.options import RunOptions
     from avatarctl.config import StageSettings
-    from avatarctl.config.layers import Resolved
+    from avatarctl.config.layers import Resolved, Translate
 
 HELP = ("--help", "-h")
 
@@ -98,7 +98,13 @@ def run(plugin: Plugin, target: Target, rest: list[str], argv: Sequence[str], re
         command, asked = prepare(plugin, target, rest, registry)
     except AvatarError as error:
         if "--json" in before:
-            answer = {"run": None, "status": "failed", "error": error.message, "outputs": [], "metrics": {}}
+            answer: dict[str, Any] = {
+                "run": None,
+                "status": "failed",
+                "error": error.message,
+                "outputs": [],
+                "metrics": {},
+            }
             say(json.dumps(answer, indent=2))
         raise
     if asked.options.dry_run:
@@ -161,8 +167,19 @@ def resolve(
         sets=options.sets,
         options=fields,
         resumed=resumed,
+        translate=_translator(command),
     )
     return layers.resolve(cls, given)
+
+
+def _translator(command: Command) -> Translate | None:
+    """What makes settings of published files, imported when it is called; none where the target has none."""
+    ref = command.target.translate
+
+    def translate(*words: Any) -> Any:
+        return command.plugin.resolve(ref)(*words)
+
+    return translate if ref else None
 
 
 def say(text: str) -> None:

@@ -5,7 +5,7 @@ Each leaf remembers its layer.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
@@ -21,6 +21,8 @@ from avatarctl.config.settings import StageSettings, group_of, parts
 from avatarctl.errors import SettingsError, UsageError
 
 DEFAULT, ENVIRONMENT, SET = "default", "environment", "--set"
+Translate = Callable[[Path, Mapping[str, Any], str, str, type[StageSettings]], Mapping[str, Any] | None]
+"""Of path, content, verb, stage and settings class."""
 
 
 @dataclass(frozen=True)
@@ -40,6 +42,8 @@ class Given:
     """Fields given as options or arguments: text, a list of texts, or a flag."""
     resumed: Mapping[str, Any] | None = None
     """Settings of the run that is resumed; the environment is left out then."""
+    translate: Translate | None = None
+    """Settings in a published file, None where it is none; asked when a file has keys that are no setting."""
 
     @property
     def command(self) -> str:
@@ -81,7 +85,7 @@ def _layers(cls: type[StageSettings], given: Given) -> Iterable[tuple[str, Mappi
     if given.resumed is not None:
         yield "run", given.resumed
     for preset in given.presets:
-        for section in presets.sections(preset.path, given.verb, given.stage, given.stages):
+        for section in _sections(cls, given, preset):
             yield preset.name, section
     if given.resumed is None:
         yield ENVIRONMENT, _environment(cls, given)
@@ -89,6 +93,16 @@ def _layers(cls: type[StageSettings], given: Given) -> Iterable[tuple[str, Mappi
         yield SET, _assignment(cls, words)
     for name, value in given.options.items():
         yield explain.option(name, cls), {name: _option_value(cls, name, value)}
+
+
+def _sections(cls: type[StageSettings], given: Given, preset: presets.Preset) -> Iterable[Mapping[str, Any]]:
+    """The settings in a file, which may be a published one."""
+    found = presets.sections(preset.path, given.verb, given.stage, given.stages)
+    is_ours = {str(key) for section in found for key in section} <= set(cls.model_fields)
+    if given.translate is not None and not preset.owner and not is_ours:
+        translated = given.translate(preset.path, presets.read(preset.path), given.verb, given.stage, cls)
+        return found if translated is None else [translated]
+    return found
 
 
 Layer = tuple[str, Mapping[str, Any]]

@@ -96,7 +96,10 @@ def axis_angle_from_quaternion(quaternion: Tensor) -> Tensor:
     square = (xyz * xyz).sum(-1, keepdim=True)
     is_turned = square > 1e-20
     sine = torch.where(is_turned, square, torch.ones_like(square)).sqrt()
-    half = torch.where(w < 0, torch.atan2(-sine, -w), torch.atan2(sine, w))
+    # By the tangent of half of it: unlike atan2, whose last bit depends on the place in the tensor, atan
+    # gives every element the same whatever stands beside it, as streams need that equal their recordings.
+    half = 2 * torch.atan(sine / (w.abs() + (square + w * w).sqrt()))
+    half = torch.where(w < 0, -half, half)
     return torch.where(is_turned, 2 * half / sine, torch.full_like(w, 2.0)) * xyz
 
 

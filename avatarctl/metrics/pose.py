@@ -40,10 +40,15 @@ def mpjre(predicted: Tensor, truth: Tensor, joints: Sequence[int] | None = None)
         truth: The same of the truth [..., J, 3].
         joints: Which joints count; all when left out.
     """
+    return vector_errors(predicted, truth, joints).mean()
+
+
+def vector_errors(predicted: Tensor, truth: Tensor, joints: Sequence[int] | None = None) -> Tensor:
+    """The rotation error of each joint of which `mpjre` is the mean, radians [..., J]; arguments as there."""
     _expect_pair(predicted, truth)
     # parity: vectors are subtracted, wrapped through a matrix, averaged by component (spec 7.1).
     difference = _of(truth, joints) - _of(predicted, joints)
-    return axis_angle_from_matrix(matrix_from_axis_angle(difference)).abs().mean()
+    return axis_angle_from_matrix(matrix_from_axis_angle(difference)).abs().mean(-1)
 
 
 def mpjre_agrol(predicted: Tensor, truth: Tensor, joints: Sequence[int] | None = None) -> Tensor:
@@ -55,9 +60,14 @@ def mpjre_agrol(predicted: Tensor, truth: Tensor, joints: Sequence[int] | None =
 
 def mean_geodesic(predicted: Tensor, truth: Tensor, joints: Sequence[int] | None = None) -> Tensor:
     """Mean angle between rotations given as axis-angle vectors [..., J, 3], radians; a scalar."""
+    return angles_between(predicted, truth, joints).mean()
+
+
+def angles_between(predicted: Tensor, truth: Tensor, joints: Sequence[int] | None = None) -> Tensor:
+    """Angle of each joint between rotations given as axis-angle vectors [..., J, 3], radians [..., J]."""
     _expect_pair(predicted, truth)
     first, second = (matrix_from_axis_angle(_of(angles, joints)) for angles in (predicted, truth))
-    return geodesic(first, second).mean()
+    return geodesic(first, second)
 
 
 def _of(values: Tensor, joints: Sequence[int] | None) -> Tensor:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
+    from rich.console import Console, ConsoleOptions
     from rich.table import Table as RichTable
+    from rich.text import Text
 
 Kind = Literal["ours", "baseline", "published", "plain"]
 
@@ -60,24 +62,66 @@ class Table:
         is_published = [row.kind == "published" for row in self.rows]
         return [index > 0 and one != is_published[index - 1] for index, one in enumerate(is_published)]
 
-    def rich(self) -> RichTable:
+    def rich(self) -> Fitted:
         """The table for the console; published rows stand below a line."""
+        return Fitted(self)
+
+    def block(self, columns: range, name_width: int) -> RichTable:
+        """The rows with some of the columns; names that are longer than their column go on below."""
         from rich import box
         from rich.table import Table as RichTable
 
         table = RichTable(
-            title=self.title or None, caption=self.note or None, caption_justify="left",
+            title=None if columns.start else self.title or None,
             box=box.SIMPLE_HEAD, padding=(0, 1), collapse_padding=True, pad_edge=False,
         )  # fmt: skip
-        for index, (title, unit) in enumerate(self.heads()):
+        shown = [0, *(column + 1 for column in columns)]
+        for index in shown:
+            title, unit = self.heads()[index]
             head = f"{title}\n{unit}" if unit else title
-            table.add_column(head, justify="right" if index else "left", no_wrap=bool(index))
+            if index:
+                table.add_column(head, justify="right", no_wrap=True)
+            else:
+                table.add_column(head, overflow="fold", width=name_width)
         for row, cells, is_apart in zip(self.rows, self.cells(), self.apart(), strict=True):
             if is_apart:
                 table.add_section()
-            table.add_row(*cells, style="dim" if row.kind in ("baseline", "published") else None)
+            style = "dim" if row.kind in ("baseline", "published") else None
+            table.add_row(*(cells[index] for index in shown), style=style)
         return table
 
     def plain(self) -> list[dict[str, object]]:
         """The rows for JSON: name, kind, and the numbers as they were given."""
         return [{"name": row.name, "kind": row.kind, **row.values} for row in self.rows]
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """A table as wide as the console: columns that do not fit go to a second block below, names and all."""
+
+    table: Table
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[RichTable | Text]:
+        """The blocks, as few as will do, and the note."""
+        from rich.text import Text
+
+        boundless = options.update_width(10_000)  # rich measures no further than the console's edge
+
+        count = len(self.table.columns)
+
+        def blocks(number: int, name_width: int) -> tuple[list[RichTable], bool]:
+            """The table in so many blocks of about as many columns, and whether they fit."""
+            every, size = range(count), -(-count // number)
+            made = [self.table.block(every[first : first + size], name_width) for first in every[::size]]
+            widths = [console.measure(block, options=boundless).maximum for block in made]
+            return made, max(widths) <= options.max_width
+
+        longest = max((len(row.name) for row in self.table.rows), default=0)
+        made, fits = blocks(1, longest)
+        number, name_width = 1, min(longest, max(options.max_width // 3, 10))
+        while not fits and number <= count:
+            made, fits = blocks(number, name_width)
+            number += 1
+        yield from made
+        if self.table.note:
+            yield Text(self.table.note, style="table.caption")

@@ -21,7 +21,8 @@ from avatarctl.geometry.rotations import (
 )
 from avatarctl.geometry.shapes import expect
 from avatarctl.motion import resample
-from avatarctl.motion.headset import HeadsetLog, read_log, write_log
+from avatarctl.motion.headset import HeadsetLog, check_room, read_log, write_log
+from avatarctl.motion.lost import LostHands, fill
 from avatarctl.motion.motion import Z_FROM_Y, Motion
 
 TRACKED = (HEAD, LEFT_WRIST, RIGHT_WRIST)
@@ -30,6 +31,8 @@ FPS = 60.0
 """Rate that the published networks are trained at."""
 SETTLING = 100
 """Logged frames that the published preparation drops while the user settles."""
+
+Rate = Literal["resample", "native"]
 
 T_POSE = (
     ((1.0, 0.0, 0.0), (0.0, 1.0, 0.0), (0.0, 0.0, 1.0)),
@@ -77,46 +80,61 @@ class Tracking:
     def read(
         path: str | Path,
         *,
-        rate: Literal["resample", "native"] = "resample",
+        rate: Rate = "resample",
         fps: float = FPS,
         skip_first: int = SETTLING,
     ) -> Tracking:
-        """The recording of a headset and two controllers.
+        """The recording of a headset and two controllers, as the headset app wrote it; see `from_log`."""
+        return Tracking.from_log(read_log(path), rate=rate, fps=fps, skip_first=skip_first)
+
+    @staticmethod
+    def from_log(
+        log: HeadsetLog,
+        *,
+        rate: Rate = "resample",
+        fps: float = FPS,
+        skip_first: int = SETTLING,
+        lost_hands: LostHands = "keep",
+    ) -> Tracking:
+        """The recording in a log that is in Unity's axes and metres.
 
         Args:
             rate: "resample" to `fps` by the log's own clock, or "native": every frame as it is (published).
             skip_first: Frames of the log dropped at the start, while the user settles.
+            lost_hands: Where hands are while they are not tracked; "keep" takes what was logged.
 
         Raises:
-            DataError: The log is broken or too short; the message names the line.
+            DataError: The log is too short, or a device is nowhere or where none can be; the message names
+                the line.
         """
-        log = read_log(path)
         if len(log) - skip_first < 2:
             raise DataError(
-                f"{path}: {len(log)} frames, the first {skip_first} are dropped; expected at least 2 more",
-                hint=f"record for longer, or drop fewer frames: skip_first below {max(len(log) - 1, 1)}",
+                f"{log.path}: {len(log)} frames, the first {skip_first} are dropped; "
+                "expected at least 2 more",
+                hint="record for longer"
+                + (f", or drop fewer frames: --skip-first {len(log) - 2}" if len(log) > 2 else ""),
             )
         # A frame of features needs the one before it, so dropping frames here drops as many rows of features.
         log = log[skip_first:]
+        check_room(log)
+        log = fill(log, lost_hands)
         if rate == "native":
-            return _from_log(log, float(log.fps.median()))
+            return from_devices(log.positions, log.quaternions, float(log.fps.median()))
         times = log.times - log.times[0]
         wanted = resample.grid(float(times[-1]), fps)
         if len(wanted) < 2:
             raise DataError(
-                f"{path}: {float(times[-1]):.3f} s after the first {skip_first} frames; "
+                f"{log.path}: {float(times[-1]):.3f} s after the first {skip_first} frames; "
                 f"expected at least 2 frames at {fps:g} a second",
                 hint="record for longer, or drop fewer frames",
             )
         left, fraction = resample.between(times, wanted)
         unit = torch.nn.functional.normalize(log.quaternions, dim=-1)
-        log = HeadsetLog(
-            times=wanted,
-            fps=torch.full_like(wanted, fps),
-            positions=resample.places_at(log.positions, left, fraction),
-            quaternions=resample.rotations_at(unit, left, fraction),
+        return from_devices(
+            resample.places_at(log.positions, left, fraction),
+            resample.rotations_at(unit, left, fraction),
+            float(fps),
         )
-        return _from_log(log, float(fps))
 
     def resampled(self, fps: float) -> Tracking:
         """The same signals at another frame rate, over the same span of time."""
@@ -144,29 +162,41 @@ class Tracking:
 
 def write_headset_log(tracking: Tracking, path: str | Path) -> Path:
     """Write tracker signals as a headset's log with every frame in it, to four decimals."""
+    fps = torch.full((len(tracking),), tracking.fps, dtype=torch.float64)
+    return write_log(fps, *to_devices(tracking), path)
+
+
+def to_devices(tracking: Tracking) -> tuple[Tensor, Tensor]:
+    """Places [N, 3, 3] and quaternions xyzw [N, 3, 4] of headset and both controllers in Unity's axes."""
     axes, rest = _frames()
     device = axes.T @ tracking.rotations.double() @ rest
-    w, x, y, z = quaternion_from_matrix(device).unbind(-1)
-    place = tracking.positions.double() @ axes
-    times = torch.arange(len(tracking), dtype=torch.float64) / tracking.fps
-    log = HeadsetLog(
-        times=times,
-        fps=torch.full_like(times, tracking.fps),
-        positions=torch.stack([-place[..., 0], place[..., 1], place[..., 2]], dim=-1),
-        quaternions=torch.stack([x, -y, -z, w], dim=-1),
-    )
-    return write_log(log, path)
+    return mirrored_places(tracking.positions.double() @ axes), mirrored_quaternions(device)
+
+
+def from_devices(places: Tensor, turns: Tensor, fps: float) -> Tracking:
+    """World rotations and places from devices in Unity's axes, left-handed with y up (spec 3.3).
+
+    Args:
+        places: Of headset, left and right controller, metres [N, 3, 3].
+        turns: Their quaternions xyzw, which are not normalised [N, 3, 4].
+    """
+    axes, rest = _frames()
+    x, y, z, w = turns.unbind(-1)
+    device = matrix_from_quaternion(torch.stack([w, x, -y, -z], dim=-1))
+    return Tracking(axes @ device @ rest.mT, mirrored_places(places) @ axes.T, fps)
+
+
+def mirrored_places(places: Tensor) -> Tensor:
+    """Points [..., 3] in left-handed axes from right-handed ones, or back: mirrored in x."""
+    return places * torch.tensor([-1.0, 1.0, 1.0], dtype=places.dtype)
+
+
+def mirrored_quaternions(rotations: Tensor) -> Tensor:
+    """Quaternions xyzw [..., 4] in left-handed axes of rotations [..., 3, 3] in right-handed ones."""
+    w, x, y, z = quaternion_from_matrix(rotations).unbind(-1)
+    return torch.stack([x, -y, -z, w], dim=-1)
 
 
 def _frames() -> tuple[Tensor, Tensor]:
     """Our axes from the headset's once mirrored [3, 3], and the devices' rotations in a T-pose [3, 3, 3]."""
     return torch.tensor(Z_FROM_Y, dtype=torch.float64), torch.tensor(T_POSE, dtype=torch.float64)
-
-
-def _from_log(log: HeadsetLog, fps: float) -> Tracking:
-    """World rotations and places from a log's left-handed, y-up axes (spec sparse-tracking 3.3)."""
-    axes, rest = _frames()
-    x, y, z, w = log.quaternions.unbind(-1)
-    device = matrix_from_quaternion(torch.stack([w, x, -y, -z], dim=-1))
-    mirrored = log.positions * torch.tensor([-1.0, 1.0, 1.0], dtype=torch.float64)
-    return Tracking(axes @ device @ rest.mT, mirrored @ axes.T, fps)

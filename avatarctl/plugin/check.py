@@ -19,7 +19,7 @@ from typing import Any
 from avatarctl.errors import AvatarError, PluginError
 from avatarctl.plugin.registry import OFF, Plugin, Registry, one_line
 from avatarctl.plugin.spec import PROJECT
-from avatarctl.plugin.target import Asset, Format, Stage, Target, Weights
+from avatarctl.plugin.target import Asset, Checkup, Format, Stage, Target, Weights
 
 HEAVY = ("torch", "numpy", "pydantic", "typer", "scipy", "h5py", "trimesh", "matplotlib", "av", "numba")
 """Packages that an entry module must not import: it is loaded at every start."""
@@ -69,9 +69,10 @@ def findings(name: str, files: Sequence[Path] = ()) -> Iterator[Finding]:
     declared = [
         ref
         for item in [*registry.declared(plugin, Weights), *registry.declared(plugin, Format)]
-        for field in ("sniff", "read", "write")
+        for field in ("sniff", "read", "write", "describe")
         if (ref := str(getattr(item, field, "")))
     ]
+    declared += [item.run for item in registry.declared(plugin, Checkup)]
     registry.declared(plugin, Asset)
     for trouble in plugin.troubles:
         yield Finding(trouble.where, trouble.cause)
@@ -86,7 +87,7 @@ def findings(name: str, files: Sequence[Path] = ()) -> Iterator[Finding]:
     yield from _examples(plugin, files)
     for _, step in steps:
         yield _ref(plugin, step.run, _is_run_function)
-    for ref in declared:
+    for ref in [*declared, *(target.translate for target in plugin.targets if target.translate)]:
         yield _ref(plugin, ref, _is_callable)
 
 

@@ -20,7 +20,7 @@ import pluggy
 
 from avatarctl.errors import PluginError, UsageError
 from avatarctl.plugin import spec
-from avatarctl.plugin.target import Asset, Format, Target, Weights, resolve
+from avatarctl.plugin.target import Asset, Checkup, Format, Target, Weights, resolve
 
 log = logging.getLogger(__name__)
 Item = TypeVar("Item")
@@ -31,6 +31,7 @@ _HOOKS: dict[type, str] = {
     Asset: "avatarctl_assets",
     Weights: "avatarctl_weights",
     Format: "avatarctl_formats",
+    Checkup: "avatarctl_checkups",
 }
 HOME = "avatarctl"
 """The distribution of the core and the first-party plugins, which come first."""
@@ -237,7 +238,7 @@ class Registry:
         return found
 
     def declared(self, plugin: Plugin, kind: type[Item]) -> list[Item]:
-        """What one plugin declares of a kind (`Asset`, `Weights`, `Format`); a failing hook is kept on it."""
+        """What one plugin declares of a kind (`Asset`, `Weights`, ...); a failing hook is kept on it."""
         return self._ask(plugin, _HOOKS[kind], kind)
 
     def assets(self) -> list[Asset]:
@@ -251,6 +252,10 @@ class Registry:
     def formats(self) -> list[Format]:
         """All declared file formats."""
         return [item for _, item in self._collect("avatarctl_formats", Format)]
+
+    def checkups(self) -> list[tuple[Plugin, Checkup]]:
+        """All declared checkups, with their plugins."""
+        return self._collect("avatarctl_checkups", Checkup)
 
     def presets(self) -> list[tuple[str, Path]]:
         """Folders of presets that plugins bring, each with the plugin's name (see `config.presets`)."""

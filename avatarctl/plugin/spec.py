@@ -7,7 +7,7 @@ from typing import Any
 
 import pluggy
 
-from avatarctl.plugin.target import Asset, Format, Target, Weights
+from avatarctl.plugin.target import Asset, Checkup, Format, Target, Weights
 
 PROJECT = "avatarctl"
 """Name of the pluggy project and of the entry-point group."""
@@ -34,6 +34,11 @@ def avatarctl_weights() -> Iterable[Weights]:  # type: ignore[empty-body]
 @hookspec
 def avatarctl_formats() -> Iterable[Format]:  # type: ignore[empty-body]
     """File formats that it adds."""
+
+
+@hookspec
+def avatarctl_checkups() -> Iterable[Checkup]:  # type: ignore[empty-body]
+    """What `avatarctl doctor NAME` looks at."""
 
 
 @hookspec

@@ -95,6 +95,8 @@ class Target:
     """Extras of the plugin's distribution, checked before a run starts."""
     preset_hint: str = ""
     """Which preset to begin with, in a few words."""
+    translate: str = ""
+    """Ref of `(path, content, verb, stage, cls) -> settings or None`, for published files given to -c."""
 
     def __post_init__(self) -> None:
         where = f"target '{self.verb} {self.name}'"
@@ -107,6 +109,7 @@ class Target:
             raise ValueError(f"{where}: two stages have one name, or one is called '{ALL}'")
         check_ref(self.run, f"{where}: run", is_required=not self.stages)
         check_ref(self.settings, f"{where}: settings", is_required=bool(self.run))
+        check_ref(self.translate, f"{where}: translate", is_required=False)
         self._check_chain(where)
 
     def _check_chain(self, where: str) -> None:
@@ -142,22 +145,50 @@ class Asset:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Checkup:
+    """What `avatarctl doctor NAME` looks at: the user's data, body models and weights for one system."""
+
+    name: str
+    summary: str
+    run: str
+    """Ref of `run(data, weights, body_models) -> Diagnosis`; each is a path, None where it was not given."""
+
+    def __post_init__(self) -> None:
+        check_name(self.name, "checkup")
+        check_ref(self.run, f"checkup '{self.name}': run")
+
+
+@dataclass
+class Diagnosis:
+    """What a checkup found, as plain values."""
+
+    tables: dict[str, list[dict[str, str | int]]] = field(default_factory=dict)
+    """Rows with equal keys, below their title."""
+    problems: list[tuple[str, str]] = field(default_factory=list)
+    """What is wrong, and what mends it."""
+    next: list[str] = field(default_factory=list)
+    """Commands that can be typed now."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Weights:
     """A published layout of trained weights, or embedded weights that are found by their name."""
 
     name: str
     summary: str
     sniff: str = ""
-    """Ref of `header -> bool`."""
+    """Ref of `header -> bool`, or `-> names of the parts in the file`, so that folders are opened faster."""
     read: str = ""
     """Ref of `path -> dict of tensors and config`."""
     write: str = ""
-    """Ref of the writer of the published layout."""
+    """Ref of `(weights, folder) -> paths`, the writer of the published layout."""
+    describe: str = ""
+    """Ref of `weights -> (what, facts, commands) or None`: what `inspect` says of networks that it knows."""
     path: str = ""
     """File of embedded weights."""
 
     def __post_init__(self) -> None:
-        for name in ("sniff", "read", "write"):
+        for name in ("sniff", "read", "write", "describe"):
             check_ref(getattr(self, name), f"weights '{self.name}': {name}", is_required=False)
 
 

@@ -129,7 +129,9 @@ def latest(verb: str, target: str, stage: str = "", accept: Accept | None = None
 
 
 def weights_file(folder: Path) -> Path:
-    """The trained weights of a run: the final file, else the best, else the last checkpoint.
+    """The weights of a run: the final file, else the best, else the last checkpoint, else the exported files.
+
+    The latter are given as the folder itself.
 
     Raises:
         DataError: The run has none yet.
@@ -139,6 +141,8 @@ def weights_file(folder: Path) -> Path:
     for name in ("best", "last"):
         if checkpoint := pointed(folder, name):
             return checkpoint
+    if any(item.get("kind") == "weights" for item in manifest.read(folder).outputs):
+        return folder
     raise DataError(f"{folder}: holds no weights yet", hint="let the training write a checkpoint first")
 
 

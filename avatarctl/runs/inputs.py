@@ -1,4 +1,4 @@
-"""From a weights setting to tensors: a path, run:NAME/N, latest, or the name of embedded open weights."""
+"""From a weights setting to files: a path, run:NAME/N, latest, or the name of embedded open weights."""
 
 from __future__ import annotations
 
@@ -42,6 +42,13 @@ def find_weights(words: str, target: str, stage: str, declared: Iterable[Any], a
             f"{words}: no such weights file or folder", hint=f"name a file or folder, or one of {names}"
         )
     return path
+
+
+def several(words: str) -> list[str]:
+    """The files, folders or names in a weights setting; several are joined by commas."""
+    if "," not in words or Path(words).expanduser().exists():
+        return [words]
+    return [word.strip() for word in words.split(",") if word.strip()]
 
 
 def embedded_weights(declared: Iterable[Any]) -> Mapping[str, Path]:

@@ -21,7 +21,7 @@ from avatarctl.runs import report, saving
 from avatarctl.runs.events import Event, Kind, Observers
 from avatarctl.runs.folder import SETTINGS
 from avatarctl.runs.index import Accept
-from avatarctl.runs.inputs import find_weights
+from avatarctl.runs.inputs import find_weights, several
 from avatarctl.runs.manifest import Manifest, now, plain
 from avatarctl.runs.provenance import record
 from avatarctl.runs.signals import StopRequest
@@ -152,7 +152,8 @@ class Run:
         """Tensors and configuration of trained weights, recorded as an input.
 
         Args:
-            setting: A file or folder (native or official), run:NAME/N, latest, or a name of embedded weights.
+            setting: A file or folder (native or official), run:NAME/N, latest, or a name of embedded weights;
+                several are joined by commas, and each adds the parts that those before it lack.
             target: Trained target that `latest` looks for; this one when left out.
             stage: Its stage that `latest` looks for.
             accept: Whether a run's settings will do, for `latest`.
@@ -161,11 +162,13 @@ class Run:
 
         words = str(setting)
         target = target or self.manifest.what["target"]
-        path = find_weights(words, target, stage, self.declared_weights, accept)
-        if words != str(path):
-            self.log.info("weights '%s': %s", words, path)
-        self.input(path, words)
-        return open_weights(path, [item for item in self.declared_weights if getattr(item, "read", None)])
+        paths = []
+        for one in several(words):
+            path = find_weights(one, target, stage, self.declared_weights, accept)
+            if one != str(path):
+                self.log.info("weights '%s': %s", one, path)
+            paths.append(self.input(path, one))
+        return open_weights(paths, [item for item in self.declared_weights if getattr(item, "read", None)])
 
     def report(self, table: Any = None, /, **numbers: Any) -> None:
         """Final numbers: a table on stdout (or the JSON object at the end) and metrics.json.

@@ -5,8 +5,10 @@ Both keep one pose of the body, turn it about the vertical with the head, and ar
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -16,7 +18,9 @@ from avatarctl.geometry.rotations import matrix_from_sixd, sixd_from_matrix
 from avatarctl.motion.motion import Z_FROM_Y
 from avatarctl_sparse_tracking.heading import turn_of, turn_root
 
-CHUNK = 65536
+MOST = 200_000
+"""Frames that the mean pose is made of; more change nothing."""
+CHUNK = 16384
 """Frames averaged at once."""
 
 
@@ -48,18 +52,19 @@ def mean_of(sixd: Tensor, head: Tensor, source: str) -> KeptPose:
 
 
 def mean_pose(store: Store) -> KeptPose:
-    """The mean pose of a store's train split; the T-pose where it has no such clips."""
+    """The mean pose of a store's train split, evenly thinned; the T-pose where it has no such clips."""
     if "train" not in store.splits or not store.split("train").frames:
         return t_pose()
     split = store.split("train")
-    sixd, sparse = split.field("sixd"), split.field("sparse")
+    rows = np.arange(0, split.frames, math.ceil(split.frames / MOST))
     total = torch.zeros(6 * NUM_BODY, dtype=torch.float64)
-    for start in range(0, len(sixd), CHUNK):
-        part = slice(start, start + CHUNK)
-        turn = turn_of(head_of(torch.tensor(sparse[part])))
-        total += turn_root(torch.tensor(sixd[part]), turn).double().sum(0)
+    for start in range(0, len(rows), CHUNK):
+        sixd, sparse = (
+            torch.from_numpy(split.gather(field, rows[start : start + CHUNK])) for field in ("sixd", "sparse")
+        )
+        total += turn_root(sixd, turn_of(head_of(sparse))).double().sum(0)
     return KeptPose(
-        matrix_from_sixd(total.float().reshape(NUM_BODY, 6)), f"the mean of {len(sixd)} training frames"
+        matrix_from_sixd(total.float().reshape(NUM_BODY, 6)), f"the mean of {len(rows)} training frames"
     )
 
 

@@ -12,7 +12,6 @@ from avatarctl.body import BodyModel
 from avatarctl.errors import SettingsError
 from avatarctl.export import formats
 from avatarctl.geometry.rotations import matrix_from_axis_angle, sixd_from_matrix
-from avatarctl.metrics.pose import joint_distances
 from avatarctl.motion import Motion
 from avatarctl.motion.clips import clips
 from avatarctl.motion.tracking import FPS, Tracking
@@ -20,7 +19,6 @@ from avatarctl_sparse_tracking import amass, baselines, pipeline
 from avatarctl_sparse_tracking.baselines import KeptPose
 from avatarctl_sparse_tracking.demo_report import Shown, film, page, picture
 from avatarctl_sparse_tracking.evaluate import ESTIMATE, Clip, Method, Results
-from avatarctl_sparse_tracking.scores import Posture, scores
 
 if TYPE_CHECKING:
     from avatarctl.runs import Run
@@ -38,9 +36,9 @@ def run(settings: Demo, run: Run) -> None:
     model = pipeline.load(
         run.weights(settings.weights, target="sparse", stage="refiner"), device=run.device, body=body
     )
-    method = Method(model, training_mean(body), run.noise("sampling"))
+    method = Method.by(model, training_mean(body), body, model.seeded(run.seed))
     results, began = Results(), time.perf_counter()
-    shown = [show(name, method, body, results) for name in run.progress(names, "estimating")]
+    shown = [show(name, method, results) for name in run.progress(names, "estimating")]
     took = time.perf_counter() - began
     save_motion(run, shown[0].estimate, body)
     run.save("video.mp4", film(settings, run, shown, body))
@@ -87,19 +85,14 @@ def training_mean(body: BodyModel) -> KeptPose:
     return baselines.mean_of(torch.cat(sixd), torch.cat(heads), f"the mean of {len(sixd)} training clips")
 
 
-def show(name: str, method: Method, body: BodyModel, results: Results) -> Shown:
+def show(name: str, method: Method, results: Results) -> Shown:
     """Estimate an embedded clip from perfect trackers on head and wrists; its scores count in the results."""
     motion = clips()[name].motion().resampled(FPS)
-    clip = Clip(name, Tracking.from_motion(motion, body).features().float(), motion[1:])
+    clip = Clip(name, Tracking.from_motion(motion, method.body).features().float(), motion[1:])
     estimates = method.estimates(clip)
-    truth = Posture.of(clip.truth, body)
-    postures = {name: Posture.of(estimate, body) for name, estimate in estimates.items()}
-    results.add(clip, {name: scores(posture, truth) for name, posture in postures.items()})
-    errors = {
-        name: 100 * joint_distances(posture.places, truth.places).numpy()
-        for name, posture in postures.items()
-    }
-    return Shown(clip, estimates[ESTIMATE], errors)
+    compared = method.compare(clip, estimates)
+    results.add(clip, compared)
+    return Shown(clip, estimates[ESTIMATE], compared.distances)
 
 
 def save_motion(run: Run, motion: Motion, body: BodyModel) -> None:

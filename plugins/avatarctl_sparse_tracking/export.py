@@ -23,9 +23,9 @@ def run(settings: Export, run: Run) -> None:
     run.input(source, "source")
     motion = Motion.read(source)
     body = run.bodies.load("smplh", "male", settings.body_models)
-    for name in run.progress(dict.fromkeys(settings.to), "exporting"):
-        path = run.path(f"{source.stem}{formats.suffix(name, declared)}")
-        formats.write(motion, body, name, path, declared)
+    for name in dict.fromkeys(settings.to):
+        path = run.path(f"{formats.stem(source)}{formats.suffix(name, declared)}")
+        formats.write(motion, body, name, path, declared, render=run.render)
         run.output(path, name)
     run.report(
         frames=len(motion), seconds=round(motion.seconds, 3), formats=", ".join(dict.fromkeys(settings.to))

@@ -14,8 +14,10 @@ from avatarctl.checkpoints.arrays import archive_names
 from avatarctl.errors import DataError
 from avatarctl.files import check_input_file
 from avatarctl.motion import Motion
+from avatarctl.motion.headset import is_log, read_log
 from avatarctl.motion.tracking import FPS, Tracking
-from avatarctl_sparse_tracking import features, pipeline
+from avatarctl_sparse_tracking import features, pipeline, prepare_headset
+from avatarctl_sparse_tracking.model.products import NumberFormat
 
 if TYPE_CHECKING:
     from avatarctl.runs import Run
@@ -34,16 +36,21 @@ class Recording:
 
 
 def run(settings: Infer, run: Run) -> None:
-    """Estimate the motion of one recording."""
+    """Estimate the motion of one recording, or of trackers as they move."""
+    if settings.recording is None:
+        from avatarctl_sparse_tracking import live
+
+        live.run(settings, run)
+        return
     body = run.bodies.load("smplh", "male", settings.body_models)
     recording = read(settings.recording, settings, body)
     run.input(settings.recording, "recording")
     run.log.info("%s: %s, %d frames", settings.recording, recording.kind, len(recording.sparse))
-    model = pipeline.load(run.weights(settings.weights, stage="refiner"), device=run.device, body=body)
-    noise = run.noise("sampling") if settings.noise == "seeded" else None
+    model = load(settings, run, body)
+    starts = model.seeded(run.seed) if settings.noise == "seeded" else None
     began = time.perf_counter()
     sparse = recording.sparse.float()
-    sixd = model.sixd(sparse, noise, refine=settings.refine, batch_size=settings.batch_size)
+    sixd = model.sixd(sparse, starts, refine=settings.refine, batch_size=settings.batch_size)
     # parity: the networks take every rate for 60; the motion keeps its own, so that it plays at its speed.
     motion = model.place(sixd, sparse[:, features.HEAD_PLACE]).replace(fps=recording.fps)
     took = time.perf_counter() - began
@@ -58,6 +65,18 @@ def run(settings: Infer, run: Run) -> None:
     )
 
 
+def load(settings: Infer, run: Run, body: BodyModel) -> pipeline.Pipeline:
+    """The networks that the settings name."""
+    floats: NumberFormat = "bfloat16" if run.precision == "bf16" else "float32"
+    return pipeline.load(
+        run.weights(settings.weights, stage="refiner"),
+        device=run.device,
+        body=body,
+        steps=settings.steps,
+        number_format="int8" if settings.weights_format == "int8" else floats,
+    )
+
+
 def read(path: Path, settings: Infer, body: BodyModel) -> Recording:
     """The tracker features in a file, whose kind is found by its content.
 
@@ -65,9 +84,12 @@ def read(path: Path, settings: Infer, body: BodyModel) -> Recording:
         DataError: It is none of the kinds, broken, or too short.
     """
     path = check_input_file(path, WANTED)
-    if _is_log(path):
-        tracking = Tracking.read(path, rate=settings.rate, skip_first=settings.skip_first)
+    if is_log(path):
+        log = read_log(path)
+        prepare_headset.warn(path, prepare_headset.findings_of(log, settings), settings)
+        tracking = prepare_headset.tracking_of(log, settings)
         return Recording(tracking.features(), tracking.fps, "headset log")
+    prepare_headset.warn_of_unused(path, settings)
     if _holds_features(path):
         return Recording(*features.read_recording(path), "prepared features")
     motion = Motion.read(path)
@@ -79,12 +101,6 @@ def read(path: Path, settings: Infer, body: BodyModel) -> Recording:
         )
     tracking = Tracking.from_motion(resampled, body)
     return Recording(tracking.features(), tracking.fps, "head and hands of a motion")
-
-
-def _is_log(path: Path) -> bool:
-    """Whether a file starts as headset logs do."""
-    with path.open("rb") as file:
-        return file.read(256).lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"FPS:")
 
 
 def _holds_features(path: Path) -> bool:

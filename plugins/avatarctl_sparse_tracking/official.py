@@ -51,16 +51,24 @@ NESTED = {"upper": "upper_state_dict", "lower": "lower_state_dict", "decoder": "
 """Parts of the decoder stage's file."""
 ALONE = "state_dict"
 """Where a training checkpoint, and a refiner file of the published trainer, keep their one network."""
+FILES = {
+    "upper_vqvae": ("upper_vqvae",), "lower_vqvae": ("lower_vqvae",), "first": ("upper",),
+    "second": ("lower",), "decoder": tuple(NESTED), "refiner": ("refiner",),
+}  # fmt: skip
+"""Published folders, and the networks that the file best.pth.tar in each holds."""
+HEADS = {"upper_vqvae": 4, "lower_vqvae": 4, "upper": 8, "lower": 8, "decoder": 4}
+"""Attention heads, which no tensor shows."""
 
 
-def sniff(header: Shapes) -> bool:
-    """Whether a file's tensors are those of a published SAGE Net file."""
-    return bool(_parts(header))
+def sniff(header: Shapes) -> tuple[str, ...]:
+    """The networks in a file whose tensors are those of a published SAGE Net file; none in any other."""
+    return tuple(_parts(header))
 
 
 def _parts(names: Mapping[str, Any]) -> dict[str, str]:
     """The network parts in a file, and what stands before their names."""
-    if any(name.startswith(f"{NESTED['decoder']}.") for name in names):
+    started = {name.partition(".")[0] for name in names}
+    if NESTED["decoder"] in started and len(started & set(NESTED.values())) > 1:
         return {part: f"{key}." for part, key in NESTED.items()}
     for prefix in ("", f"{ALONE}."):
         if f"{prefix}quantizer.embed_prob" in names and f"{prefix}up_sparse.weight" in names:
@@ -77,19 +85,21 @@ def _parts(names: Mapping[str, Any]) -> dict[str, str]:
 
 
 def read(path: Path) -> tuple[dict[str, dict[str, Tensor]], dict[str, Any]]:
-    """The networks of a published file under our names, and their sizes."""
+    """The networks of a published file under our names; their sizes, axes and epoch."""
     from avatarctl.checkpoints.official import flatten
 
-    tensors = flatten(load_torch(path))
+    content = load_torch(path)
+    tensors = flatten(content)
     parts: dict[str, dict[str, Tensor]] = {}
     for part, prefix in _parts(tensors).items():
         own = {
             name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)
         }
-        if not prefix:  # a bare file has nothing beside its one network
-            own = tensors
         parts[part] = {MAPS[part].ours(name): tensor for name, tensor in own.items()}
-    return parts, {"networks": {part: sizes_of(path, part, own) for part, own in parts.items()}}
+    networks = {part: sizes_of(path, part, own) for part, own in parts.items()}
+    epoch = content.get("epoch")
+    epochs = dict.fromkeys(parts, epoch) if type(epoch) is int else {}
+    return parts, {"networks": networks, "frame": "world"} | ({"epoch": epochs} if epochs else {})
 
 
 def sizes_of(path: Path, part: str, tensors: Mapping[str, Tensor]) -> dict[str, int]:
@@ -97,6 +107,9 @@ def sizes_of(path: Path, part: str, tensors: Mapping[str, Tensor]) -> dict[str, 
 
     Args:
         path: The file, for the message.
+
+    Raises:
+        CheckpointError: A tensor that shows a size is missing, or has other dimensions.
     """
     try:
         if part.endswith("_vqvae"):
@@ -110,16 +123,15 @@ def sizes_of(path: Path, part: str, tensors: Mapping[str, Tensor]) -> dict[str, 
             return {"depth": _count(tensors, r"denoiser\.blocks\.(\d+)\."), "width": width, "latent": latent}
         if part == "decoder":
             width, latents = tensors["from_latents.weight"].shape
-            return {
-                "layers": _count(tensors, r"stack\.blocks\.(\d+)\."),
-                "width": width,
-                "latent": latents // 3,
-            }
+            layers = _count(tensors, r"stack\.blocks\.(\d+)\.")
+            return {"layers": layers, "width": width, "latent": latents // 3}
         layers = _count(tensors, r"recurrent\.weight_hh_l(\d+)")
         return {"layers": layers, "width": tensors["change.weight"].shape[1]}
     except (KeyError, IndexError, ValueError) as error:
+        key = error.args[0] if isinstance(error, KeyError) else ""
+        why = f"lack {MAPS[part].theirs(key)}" if key else "lack tensors, or have some of other dimensions"
         raise CheckpointError(
-            f"{path}: the {part} weights lack {error}; expected a whole published checkpoint",
+            f"{path}: the {part} weights {why}; expected a whole published checkpoint",
             hint="download the file again",
         ) from error
 
@@ -129,25 +141,49 @@ def _count(tensors: Mapping[str, Tensor], pattern: str) -> int:
     return max(found) + 1 if found else 0
 
 
-def write(weights: Weights, path: str | Path) -> Path:
-    """Write networks in the published layout: the decoder stage's three together, or one alone.
+def write(weights: Weights, folder: Path) -> list[Path]:
+    """Write the networks that are there in the published layout: FOLDER/decoder/best.pth.tar and so on.
 
     Raises:
-        CheckpointError: The parts are none that a published file holds together.
+        CheckpointError: The published code could not compute with these networks.
     """
+    _check_publishable(weights)
     named = {
-        part: {MAPS[part].theirs(name): tensor for name, tensor in weights.part(part).items()}
-        for part in weights.parts
+        part: {MAPS[part].theirs(name): tensor for name, tensor in own.items()}
+        for part, own in weights.parts.items()
     }
-    if set(named) == set(NESTED):
-        content: dict[str, Any] = {"epoch": 0} | {NESTED[part]: own for part, own in named.items()}
-    elif len(named) == 1:
-        content = next(iter(named.values()))
-    else:
-        raise CheckpointError(
-            f"{weights.path}: holds {', '.join(named)}; expected upper, lower and decoder, or one network",
-            hint="write the parts to files of their own",
-        )
-    with atomic(path) as temporary:
-        torch.save(content, temporary)
-    return Path(path)
+    is_whole = set(NESTED) <= set(named)
+    written = []
+    for name, parts in FILES.items():
+        if not set(parts) <= set(named) or (is_whole and name in ("first", "second")):
+            continue
+        content: dict[str, Any] = named[parts[0]]
+        if name == "decoder":
+            epoch = weights.config.get("epoch", {}).get("decoder", 0)
+            content = {"epoch": epoch} | {key: named[part] for part, key in NESTED.items()}
+        path = folder / name / "best.pth.tar"
+        with atomic(path) as temporary:
+            torch.save(content, temporary)
+        written.append(path)
+    return written
+
+
+def _check_publishable(weights: Weights) -> None:
+    """Refuse networks of which the published layout cannot say all, and which would be read as others."""
+    unknown = [part for part in weights.parts if part not in MAPS]
+    networks, why = weights.config.get("networks", {}), ""
+    other = [
+        f"{part} has {networks[part]['heads']} heads, expected {HEADS[part]}"
+        for part in weights.parts
+        if part in HEADS and networks.get(part, {}).get("heads", HEADS[part]) != HEADS[part]
+    ]
+    if unknown or not weights.parts:
+        why = f"holds {', '.join(map(repr, unknown)) or 'nothing'}, expected networks of SAGE Net"
+    elif (frame := weights.config.get("frame", "world")) != "world":
+        why = f"its networks see windows in axes '{frame}', which the published code does not know"
+    elif other:
+        why = f"{other[0]}: the published code knows no other number"
+    elif "decoder" in weights.parts and not set(NESTED) <= set(weights.parts):
+        why = "holds a decoder without both diffusion models, which its published file has beside it"
+    if why:
+        raise CheckpointError(f"{weights.path}: {why}", hint="export it with --to safetensors")

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+Curve = np.ndarray
+"""A number for each frame [T]."""
 INKS = ("#2f6db3", "#d98032", "#9aa5b4")
 """Estimate, first and second baseline."""
 
@@ -30,7 +32,7 @@ def figure(width: float, height: float, rows: int = 1) -> tuple[Figure, list[Axe
     return made, axes
 
 
-def over_time(clips: Mapping[str, Mapping[str, np.ndarray]], fps: float) -> Figure:
+def over_time(clips: Mapping[str, Mapping[str, Curve]], fps: float) -> Figure:
     """Mean joint error of each method in each frame.
 
     Args:
@@ -52,16 +54,19 @@ def over_time(clips: Mapping[str, Mapping[str, np.ndarray]], fps: float) -> Figu
     return made
 
 
-def by_joint(methods: Mapping[str, np.ndarray]) -> Figure:
-    """Mean error of each body joint by each method, centimetres [22]."""
+def by_joint(methods: Mapping[str, np.ndarray], joints: Sequence[int] = range(len(BODY))) -> Figure:
+    """Mean error of body joints by each method, centimetres [J].
+
+    Args:
+        joints: Which of the 22.
+    """
     made, (one,) = figure(9.0, 3.4)
-    place = np.arange(len(BODY))
+    place = np.arange(len(joints))
     width = 0.8 / len(methods)
     for index, (ink, (method, errors)) in enumerate(zip(INKS, methods.items(), strict=False)):
         one.bar(place + (index - (len(methods) - 1) / 2) * width, errors, width, color=ink, label=method)
-    one.set_xticks(
-        place, [name.replace("_", " ") for name in BODY], rotation=50, ha="right", rotation_mode="anchor"
-    )
+    names = [BODY[joint].replace("_", " ") for joint in joints]
+    one.set_xticks(place, names, rotation=50, ha="right", rotation_mode="anchor")
     one.set_ylabel("mean error, cm")
     one.margins(x=0.01)
     one.legend(frameon=False, ncols=len(methods), loc="lower right", bbox_to_anchor=(1.0, 1.0))
@@ -81,4 +86,31 @@ def by_clip(clips: Sequence[Mapping[str, Any]], baseline: str) -> Figure:
     one.set_ylabel("MPJPE, cm")
     one.set_ylim(bottom=0)
     one.legend(frameon=False)
+    return made
+
+
+def by_subset(clips: Sequence[Mapping[str, Any]], baseline: str) -> Figure:
+    """MPJPE of every clip and the mean of each subset, beside the baseline's; the best subset on top."""
+    names = list(dict.fromkeys(str(row["subset"]) for row in clips))
+    rows = {name: [row for row in clips if row["subset"] == name] for name in names}
+    means = {name: float(np.mean([row["mpjpe"] for row in rows[name]])) for name in names}
+    names.sort(key=lambda name: -means[name])
+    made, (one,) = figure(9.0, 0.3 * len(names) + 1.0)
+    one.grid(axis="y", visible=False)
+    one.grid(axis="x", color="#e3e7ec", linewidth=0.8)
+    for ink, key, shift, label in (
+        (INKS[1], f"mpjpe of {baseline}", -0.18, baseline),
+        (INKS[0], "mpjpe", 0.18, "estimate"),
+    ):
+        for height, name in enumerate(names):
+            values = [float(row[key]) for row in rows[name]]
+            word = label if not height else None
+            line = height + shift
+            one.plot(values, [line] * len(values), "o", color=ink, markersize=4, alpha=0.45, label=word)
+            one.vlines(np.mean(values), line - 0.17, line + 0.17, color=ink, linewidth=2.2)
+    one.set_yticks(range(len(names)), [f"{name} ({len(rows[name])})" for name in names])
+    one.set_ylim(-0.6, len(names) - 0.4)
+    one.set_xlim(left=0)
+    one.set_xlabel("MPJPE, cm")
+    one.legend(frameon=False, ncols=2, loc="lower right", bbox_to_anchor=(1.0, 1.0), borderaxespad=0.2)
     return made

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from avatarctl.api import Link, Stage, Target, Weights, hookimpl
+from avatarctl.api import Checkup, Link, Stage, Target, Weights, hookimpl
 
 HERE = Path(__file__).parent
 PACKAGE = "avatarctl_sparse_tracking"
+TRANSLATE = f"{PACKAGE}.published_config:translate"
+"""Published YAML files as settings."""
 
 
 @hookimpl
@@ -25,10 +27,10 @@ def avatarctl_targets() -> Iterator[Target]:
     yield Target(
         verb="prepare",
         name="headset",
-        summary="headset logs to network features",
-        run=f"{PACKAGE}.prepare:run_headset",
+        summary="headset logs: what is wrong with them, a picture, and network features",
+        run=f"{PACKAGE}.prepare_headset:run",
         settings=f"{PACKAGE}.settings_prepare:PrepareHeadset",
-        examples=("avatarctl prepare headset 12345.txt",),
+        examples=("avatarctl prepare headset 12345.txt", "avatarctl prepare headset 12345.txt --swap-hands"),
     )
     yield Target(
         verb="train",
@@ -63,6 +65,7 @@ def avatarctl_targets() -> Iterator[Target]:
             ),
             Link(name="refiner", stage="refiner", inputs={"decoder": "decoder"}),
         ),
+        translate=TRANSLATE,
         examples=(
             "avatarctl train sparse --stage all -c open-small",
             "avatarctl train sparse --stage vqvae --part upper --store data/amass",
@@ -76,7 +79,12 @@ def avatarctl_targets() -> Iterator[Target]:
         aliases=("sparse-tracking",),
         run=f"{PACKAGE}.infer:run",
         settings=f"{PACKAGE}.settings:Infer",
-        examples=("avatarctl infer sparse 12345.txt --video", "avatarctl infer sparse walk.npz --out a"),
+        translate=TRANSLATE,
+        examples=(
+            "avatarctl infer sparse 12345.txt --video",
+            "avatarctl infer sparse walk.npz --out a",
+            "avatarctl infer sparse --live",
+        ),
     )
     yield Target(
         verb="eval",
@@ -85,16 +93,26 @@ def avatarctl_targets() -> Iterator[Target]:
         aliases=("sparse-tracking",),
         run=f"{PACKAGE}.evaluate:run",
         settings=f"{PACKAGE}.settings:Evaluate",
-        examples=("avatarctl eval sparse --store data/amass --weights SAGE_S1",),
+        stages=(
+            evaluation("vqvae", "one half's true rotations, reconstructed", "EvaluateVqvae"),
+            evaluation("diffusion", "sampled latents, decoded by the VQ-VAEs", "EvaluateDiffusion"),
+            evaluation("decoder", "the chain without its refiner", "EvaluateWhole"),
+            evaluation("refiner", "the whole chain, which must have a refiner", "EvaluateWhole"),
+        ),
+        translate=TRANSLATE,
+        examples=(
+            "avatarctl eval sparse --store data/amass --weights SAGE_S1",
+            "avatarctl eval sparse --stage vqvae --part lower --store data/amass --weights SAGE_S1",
+        ),
     )
     yield Target(
         verb="export",
         name="sparse",
-        summary="an estimated motion as glb, bvh, npz or pkl",
+        summary="an estimated motion as glb, bvh, npz, pkl, film or Blender script",
         aliases=("sparse-tracking",),
         run=f"{PACKAGE}.export:run",
         settings=f"{PACKAGE}.settings:Export",
-        examples=("avatarctl export sparse runs/infer-sparse/001 --to bvh",),
+        examples=("avatarctl export sparse runs/infer-sparse/001 --to blender --to pkl",),
     )
     yield Target(
         verb="demo",
@@ -116,6 +134,26 @@ def stage(name: str, summary: str, settings: str) -> Stage:
     )
 
 
+def evaluation(name: str, summary: str, settings: str) -> Stage:
+    """The evaluation of a single stage; its run function is called like it."""
+    return Stage(
+        name=name,
+        summary=summary,
+        run=f"{PACKAGE}.evaluate_stages:run_{name}",
+        settings=f"{PACKAGE}.settings:{settings}",
+    )
+
+
+@hookimpl
+def avatarctl_checkups() -> Iterator[Checkup]:
+    """What `avatarctl doctor` looks at."""
+    yield Checkup(
+        name="sparse-tracking",
+        summary="AMASS copy, body model, weights, stores (--data AMASS --weights FOLDER)",
+        run=f"{PACKAGE}.checkup:run",
+    )
+
+
 @hookimpl
 def avatarctl_weights() -> Iterator[Weights]:
     """Official checkpoint layouts and the embedded open weights."""
@@ -125,6 +163,7 @@ def avatarctl_weights() -> Iterator[Weights]:
         sniff=f"{PACKAGE}.official:sniff",
         read=f"{PACKAGE}.official:read",
         write=f"{PACKAGE}.official:write",
+        describe=f"{PACKAGE}.inspecting:describe",
     )
     yield Weights(
         name="open-small",

@@ -1,9 +1,8 @@
-"""The prepare targets: raw motion to a store or to official files, headset logs to features."""
+"""The prepare target for raw motion: to a store, or to official files."""
 
 from __future__ import annotations
 
 import hashlib
-import io
 import json
 import shutil
 from collections.abc import Sequence
@@ -13,22 +12,23 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 
 from avatarctl.body.tables import NUM_BODY
 from avatarctl.data import StoreWriter
+from avatarctl.data.store import MANIFEST
 from avatarctl.device.choose import cores
 from avatarctl.errors import DataError
 from avatarctl.files import write_text
-from avatarctl.motion.tracking import FPS, Tracking
-from avatarctl_sparse_tracking import features, sources
-from avatarctl_sparse_tracking.preparing import Outcome, Task, run_all
+from avatarctl.motion.tracking import FPS
+from avatarctl.terminal import duration
+from avatarctl_sparse_tracking import amass, features, sources, splitting
+from avatarctl_sparse_tracking.preparing import Outcome, Task, is_official, is_stored, run_all
 from avatarctl_sparse_tracking.sources import Found, Source
 
 if TYPE_CHECKING:
     from avatarctl.body import BodyModel
     from avatarctl.runs import Run
-    from avatarctl_sparse_tracking.settings_prepare import PrepareAmass, PrepareHeadset
+    from avatarctl_sparse_tracking.settings_prepare import PrepareAmass
 
 DONE = "prepared.json"
 """In a folder of official files: what they were made from, and what was left out."""
@@ -36,7 +36,14 @@ PARTS = ".parts"
 """In a folder of official files, while they are made: what is done."""
 WORTH_A_POOL = 200 << 20
 """Bytes of raw data from which starting several processes pays."""
-SPLITS = ("train", "test")
+LEFT_OUT = ("source", "status", "reason")
+"""What is noted of a clip that was left out."""
+LIST_NOTE = "# S3: CMU, BioMotionLab_NTroje and MPI_HDM05 are certain, the other subsets approximate"
+FRAMES_A_SECOND = 20_000
+"""Frames that one process prepares in a second, for the estimate before a long preparation."""
+WORTH_AN_ESTIMATE = 20 * FRAMES_A_SECOND
+OFFICIAL_BYTES = 4300
+"""Bytes of a frame in the published layout."""
 
 
 @dataclass
@@ -51,21 +58,26 @@ class Summary:
         """One line for each source that is broken (not merely too short), with the path of its file."""
         paths = {clip.source: str(clip.path) for clip in found.clips}
         bad = [one for one in self.left_out if one["status"] == "bad"]
-        return [one["reason"].replace(one["source"], paths[one["source"]], 1) for one in bad]
+        return [one["reason"].replace(one["source"], paths.get(one["source"], ""), 1) for one in bad]
 
 
 def run_amass(settings: PrepareAmass, run: Run) -> None:
-    """Prepare AMASS archives or BVH clips."""
+    """Prepare AMASS archives or BVH clips, or make split lists of them."""
+    if settings.make_split is not None:
+        return splitting.run(settings, settings.make_split, run)
     body = run.bodies.load("smplh", "male", settings.body_models)
     found = sources.find(settings)
     if found.kind != "open":
         run.input(settings.raw, "raw")
+    if settings.lists is not None:
+        run.input(settings.lists, "lists")
     for line in found.notes:
         run.log.warning(line)
     summary = prepare(settings, run, found, body)
-    for split in SPLITS:
+    for split in amass.SPLITS:
         lines = [clip.source for clip in found.clips if clip.split == split]
-        run.save(f"{split}.txt", "".join(f"{line}\n" for line in lines), "list")
+        head = [LIST_NOTE] if found.kind == "amass" and settings.protocol == "S3" else []
+        run.save(f"{split}.txt", "".join(f"{line}\n" for line in [*head, *lines]), "list")
     _report(run, found, summary)
     bad = summary.bad(found)
     if bad and not settings.skip_bad:
@@ -74,31 +86,6 @@ def run_amass(settings: PrepareAmass, run: Run) -> None:
             "\n".join(bad[:20]) + more,
             hint="everything else is prepared; repair or remove these files, or accept it with --skip-bad",
         )
-
-
-def run_headset(settings: PrepareHeadset, run: Run) -> None:
-    """Turn headset logs to files of features, which `infer` takes."""
-    # parity: the file is named after what stands before the first dot (spec 3.3, step 6).
-    names = [path.name.split(".", 1)[0] for path in settings.recording]
-    twice = [name for name in names if names.count(name) > 1]
-    if twice:
-        raise DataError(
-            f"recording: two logs are named '{twice[0]}'", hint="rename one, or prepare them apart"
-        )
-    rows = []
-    for path, name in zip(settings.recording, names, strict=True):
-        tracking = Tracking.read(path, rate=settings.rate, skip_first=settings.skip_first)
-        run.input(path, "recording")
-        sparse = tracking.features()
-        if "features" in settings.layout:
-            run.save(f"{name}.npz", {"sparse": sparse, "fps": np.array(tracking.fps)}, "features")
-        if "official" in settings.layout:
-            content = io.BytesIO()
-            torch.save(sparse, content)
-            run.save(f"{name}.pt", content.getvalue(), "features")
-        seconds = round(len(sparse) / tracking.fps, 2)
-        rows.append({"recording": path.name, "frames": len(sparse), "fps": tracking.fps, "seconds": seconds})
-    run.report(rows)
 
 
 def prepare(settings: PrepareAmass, run: Run, found: Found, body: BodyModel) -> Summary:
@@ -124,7 +111,7 @@ def prepare(settings: PrepareAmass, run: Run, found: Found, body: BodyModel) -> 
             writer = stack.enter_context(StoreWriter(settings.store, features.FIELDS, attributes))
             _check_replace(writer, attributes, settings)
             if writer.is_finished(store_inputs):
-                known = known or _from_manifest(writer.existing() or {})
+                known = known or _from_manifest(writer)
                 writer.discard_parts()
                 writer = None
         if writer is None and official is None and known:
@@ -134,7 +121,9 @@ def prepare(settings: PrepareAmass, run: Run, found: Found, body: BodyModel) -> 
         tasks = [_task(clip, keys[clip.name], rest, writer, official) for clip in found.clips]
         if writer:
             writer.check_space(found.frames)
-        results = run_all(tasks, _workers(settings.workers, found))
+        workers = _workers(settings.workers, found)
+        _estimate(run, found, tasks, workers)
+        results = run_all(tasks, workers)
         outcomes = list(run.progress(results, "preparing", total=len(tasks)))
         summary = _summarise(found, outcomes)
         if writer:
@@ -166,7 +155,7 @@ def _task(
 
 def _finish_store(writer: StoreWriter, inputs: str, outcomes: list[Outcome], summary: Summary) -> None:
     usable = [outcome.task for outcome in outcomes if outcome.status == "ok"]
-    splits = {split: [task.key for task in usable if task.split == split] for split in SPLITS}
+    splits = {split: [task.key for task in usable if task.split == split] for split in amass.SPLITS}
     chosen = {outcome.task.source for outcome in outcomes if outcome.task.split}
     writer.finish(splits, inputs, left_out=[one for one in summary.left_out if one["source"] in chosen])
 
@@ -225,7 +214,7 @@ def _check_replace(writer: StoreWriter, attributes: dict[str, Any], settings: Pr
 
 def _summarise(found: Found, outcomes: Sequence[Outcome]) -> Summary:
     summary = Summary()
-    for split in SPLITS:
+    for split in amass.SPLITS:
         mine = [outcome for outcome in outcomes if outcome.status == "ok" and outcome.task.split == split]
         summary.clips[split] = len(mine)
         summary.frames[split] = sum(outcome.frames for outcome in mine)
@@ -242,10 +231,23 @@ def _summarise(found: Found, outcomes: Sequence[Outcome]) -> Summary:
     return summary
 
 
-def _from_manifest(manifest: dict[str, Any]) -> Summary:
-    splits = manifest["splits"]
-    clips, frames = ({name: splits[name][what] for name in splits} for what in ("clips", "frames"))
-    return Summary(clips, frames, manifest["left_out"])
+def _from_manifest(writer: StoreWriter) -> Summary:
+    """What was prepared, as the finished store says.
+
+    Raises:
+        DataError: Its manifest is whole, but lacks something that this preparation writes.
+    """
+    manifest = writer.existing() or {}
+    try:
+        about = {split: manifest["splits"][split] for split in amass.SPLITS}
+        left_out = [{key: str(one[key]) for key in LEFT_OUT} for one in manifest["left_out"]]
+    except (KeyError, TypeError) as error:
+        raise DataError(
+            f"{writer.folder / MANIFEST}: no {error}; expected splits train and test, and what was left out",
+            hint="delete the folder, or choose another --store",
+        ) from error
+    clips, frames = ({split: one[what] for split, one in about.items()} for what in ("clips", "frames"))
+    return Summary(clips, frames, left_out)
 
 
 def _known(official: Path, inputs: str) -> Summary | None:
@@ -277,7 +279,7 @@ def _report(run: Run, found: Found, summary: Summary) -> None:
             "frames": summary.frames[split],
             "minutes": round(summary.frames[split] / FPS / 60, 2),
         }
-        for split in SPLITS
+        for split in amass.SPLITS
     ]
     numbers: dict[str, Any] = {"bad": len(summary.bad(found)), "short": short}
     if found.missing:
@@ -285,10 +287,28 @@ def _report(run: Run, found: Found, summary: Summary) -> None:
     run.report(rows, **numbers)
 
 
+def _estimate(run: Run, found: Found, tasks: list[Task], workers: int) -> None:
+    """Say what is ahead, where it is long."""
+    todo = [(clip, task) for clip, task in zip(found.clips, tasks, strict=True)]
+    ahead = [(clip, not is_stored(task), not is_official(task)) for clip, task in todo]
+    frames = sum(clip.frames for clip, *missing in ahead if any(missing))
+    if frames < WORTH_AN_ESTIMATE:
+        return
+    reading = sum(clip.bytes for clip, *missing in ahead if any(missing))
+    row = 4 * sum(features.FIELDS.values())
+    writing = sum(clip.frames * (row * store + OFFICIAL_BYTES * official) for clip, store, official in ahead)
+    run.log.info(
+        "about %.1f hours of motion (%.2g million frames): reads %.1f GB, writes %.1f GB, takes some %s "
+        "with %d processes where the disk keeps up",
+        frames / FPS / 3600, frames / 1e6, reading / 1e9, writing / 1e9,
+        duration(frames / FRAMES_A_SECOND / workers), workers,
+    )  # fmt: skip
+
+
 def _workers(wanted: int, found: Found) -> int:
     if wanted:
         return wanted
-    return cores() if sum(clip.path.stat().st_size for clip in found.clips) > WORTH_A_POOL else 1
+    return cores() if sum(clip.bytes for clip in found.clips) > WORTH_A_POOL else 1
 
 
 def _digest(value: object) -> str:

@@ -107,11 +107,20 @@ def run_all(tasks: Iterable[Task], workers: int) -> Iterator[Outcome]:
         pool.shutdown(wait=True, cancel_futures=True)
 
 
+def is_stored(task: Task) -> bool:
+    """Whether nothing is left to do for the store."""
+    return not task.part or Path(task.part).exists()
+
+
+def is_official(task: Task) -> bool:
+    """Whether nothing is left to do for the official layout."""
+    return not task.official or (Path(task.official).exists() and Path(task.marker).exists())
+
+
 def run_task(task: Task) -> Outcome:
     """Prepare one clip, unless that was done before."""
-    is_stored = not task.part or Path(task.part).exists()
-    is_official = not task.official or (Path(task.official).exists() and Path(task.marker).exists())
-    if is_stored and is_official:
+    has_part, has_official = is_stored(task), is_official(task)
+    if has_part and has_official:
         frames = part_frames(Path(task.part)) if task.part else int(Path(task.marker).read_text())
         return Outcome(task, "ok", frames)
     try:
@@ -123,13 +132,13 @@ def run_task(task: Task) -> Outcome:
         return Outcome(
             task, "short", reason=f"{len(poses)} frames at 60 a second; at least {SHORTEST} are needed"
         )
-    joints = tuple(range(NUM_BODY)) if not is_official else TRACKED
+    joints = tuple(range(NUM_BODY)) if not has_official else TRACKED
     made = features.compute(poses, trans, torch.from_numpy(task.rest), joints)
-    if not is_official:
+    if not has_official:
         _write_official(
             task, features.official_file(poses, trans, made, raw.gender, task.listed), len(poses) - 1
         )
-    if not is_stored:
+    if not has_part:
         about: dict[str, str | float] = {
             "names": task.name, "source": task.source, "subset": task.subset, "gender": raw.gender,
             "source_fps": raw.fps, "fps": raw.fps / step if step else FPS,

@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from avatarctl.config import Argument, StageSettings
+from avatarctl_sparse_tracking.settings_headset import LogSettings
 
 
 class PrepareAmass(StageSettings):
@@ -19,8 +20,8 @@ class PrepareAmass(StageSettings):
     """Where the prepared store is written."""
     body_models: Path | None = None
     """Folder of licensed body models; left out: the added assets, else the open body."""
-    protocol: Literal["S1", "S2", "S3", "all"] = "S1"
-    """Which subsets are for training and which for testing; `all` takes every subset."""
+    protocol: Literal["S1", "S2", "S3", "S3-certain", "all", "lists"] = "S1"
+    """What is for training and testing: a published setting, every subset, or train.txt and test.txt."""
     rate: Literal["published", "resample"] = "published"
     """Frame rates: take every so many frames (published), or resample to 60, as BVH clips always are."""
     layout: list[Literal["store", "official"]] = ["store"]
@@ -30,7 +31,9 @@ class PrepareAmass(StageSettings):
     held_out: Path | None = None
     """Loose clips: a text file of the test clips, one name a line; left out: every tenth clip is one."""
     lists: Path | None = None
-    """Folder of other split lists (CMU_train.txt, ...); left out: the published lists."""
+    """Folder of lists: CMU_train.txt, ... for the published ones; protocol `lists`: train.txt, test.txt."""
+    make_split: Annotated[float, Field(gt=0, lt=1)] | None = None
+    """Only make train.txt and test.txt of all subsets, with this part for training; --seed chooses."""
     workers: Annotated[int, Field(ge=0)] = 0
     """Processes; 0 takes one per core where the data is large enough to gain from it."""
     skip_bad: bool = False
@@ -39,14 +42,10 @@ class PrepareAmass(StageSettings):
     """Replace a store that was made from other data or with other options."""
 
 
-class PrepareHeadset(StageSettings):
-    """Headset logs to network features."""
+class PrepareHeadset(LogSettings):
+    """Headset logs: what was wrong with them, a picture of them, and network features."""
 
     recording: Argument[list[Path]]
     """Logs of the headset app."""
-    rate: Literal["resample", "native"] = "resample"
-    """Resample to the networks' 60 frames a second, or take the frames as they are (published)."""
-    skip_first: Annotated[int, Field(ge=0)] = 100
-    """Frames dropped at the start, while the user settles."""
     layout: list[Literal["features", "official"]] = ["features"]
     """What to write for each log: NAME.npz with the frame rate, the published NAME.pt, or both."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,7 +25,8 @@ BYTES_A_FRAME = {".npz": 2700, ".bvh": 1000, ".gz": 200}
 """Rough size of a source for each frame at 60 a second, to compare with the free disk space."""
 S3_NOTE = (
     "S3 membership is approximate: the published lists name prepared files by number, and 58 % of the test "
-    "sequences were numbered in the order of the authors' disk"
+    "sequences were numbered in the order of the authors' disk; published weights may have been trained on "
+    "those that take their place. Only CMU, BMLrub and HDM05 are certain (--protocol S3-certain)"
 )
 AMASS_LICENCE = "AMASS: registration, non-commercial research, no redistribution"
 OPEN_LICENCE = (
@@ -49,9 +51,26 @@ class Source:
     rate: str
     is_embedded: bool = False
 
+    @property
+    def frames(self) -> int:
+        """About how many frames it has at 60 a second."""
+        return self.bytes // BYTES_A_FRAME.get(self.path.suffix, 2700)
+
+    @property
+    def bytes(self) -> int:
+        """Size of the file; 0 where it cannot be read, which is said when it is prepared."""
+        try:
+            return self.path.stat().st_size
+        except OSError:
+            return 0
+
     def key(self, options: str) -> str:
         """What the finished clip is recognised by."""
-        return fingerprint(self.path, options, self.name, self.source, self.rate)
+        words = (options, self.name, self.source, self.rate)
+        try:
+            return fingerprint(self.path, *words)
+        except OSError:
+            return hashlib.sha256("\0".join(("unreadable", *words)).encode()).hexdigest()[:32]
 
 
 @dataclass
@@ -68,9 +87,7 @@ class Found:
     @property
     def frames(self) -> int:
         """About how many frames the store will have."""
-        return sum(
-            clip.path.stat().st_size // BYTES_A_FRAME.get(clip.path.suffix, 2700) for clip in self.clips
-        )
+        return sum(clip.frames for clip in self.clips)
 
 
 def find(settings: PrepareAmass) -> Found:
@@ -86,7 +103,13 @@ def find(settings: PrepareAmass) -> Found:
         raise DataError(f"{raw}: not found; {WANTED}", hint="check the path")
     if not raw.is_dir():
         raise DataError(f"{raw}: is a file; {WANTED}", hint=f"name its folder: {raw.parent}")
-    found = _amass(settings) if amass.has_subsets(raw) else _loose(settings)
+    if settings.protocol == "lists":
+        found = _listed(settings)
+    elif amass.has_subsets(raw):
+        found = _amass(settings)
+    else:
+        amass.refuse_wrong_level(raw)
+        found = _loose(settings)
     if not found.clips:
         details = "\n".join(found.notes)
         raise DataError(
@@ -96,13 +119,9 @@ def find(settings: PrepareAmass) -> Found:
 
 
 def _amass(settings: PrepareAmass) -> Found:
-    raw, protocol, lists = settings.raw, settings.protocol, settings.lists
+    protocol, lists = settings.protocol, settings.lists
     wanted = amass.SUBSETS if "official" in settings.layout else amass.needed_subsets(protocol)
-    survey = amass.survey(raw, lists, wanted)
-    if survey.wrong_download and not survey.sequences:
-        raise DataError(
-            f"{raw}: {survey.wrong_download[0]}: {amass.RIGHT_DOWNLOAD}", hint="https://amass.is.tue.mpg.de"
-        )
+    survey = amass.survey(settings.raw, lists, wanted)
     clips_found = [
         Source(
             name=f"{one.subset}/{one.number}",
@@ -117,31 +136,86 @@ def _amass(settings: PrepareAmass) -> Found:
     ]
     if "official" not in settings.layout:
         clips_found = [clip for clip in clips_found if clip.split]
-    found = Found("amass", str(raw), clips_found, AMASS_LICENCE)
-    _note_missing(found, survey, protocol, set(amass.needed_subsets(protocol)))
+    found = Found("amass", str(settings.raw), clips_found, AMASS_LICENCE)
+    _note_missing_subsets(found, survey, protocol)
+    _note_missing_files(found, survey)
+    _note_folders(found, survey)
+    if protocol == "S3":
+        found.notes += [S3_NOTE, *_shifted(survey)]
     return found
 
 
-def _note_missing(found: Found, survey: amass.Survey, protocol: str, needed: set[str]) -> None:
-    """Say what is not there under the names that the AMASS website uses."""
+def _listed(settings: PrepareAmass) -> Found:
+    """The AMASS sequences that train.txt and test.txt name, numbered by nobody: names are paths."""
+    if settings.lists is None:
+        raise DataError("lists: expected a folder with train.txt and test.txt", hint="name it with --lists")
+    survey = amass.survey_lists(settings.raw, settings.lists)
+    clips_found = [
+        Source(
+            name=one.source.removesuffix(".npz"),
+            subset=one.source.partition("/")[0],
+            split=one.subset,
+            source=one.source,
+            path=one.path,
+            listed=one.listed,
+            rate=settings.rate,
+        )
+        for one in survey.sequences
+    ]
+    found = Found("amass", str(settings.raw), clips_found, AMASS_LICENCE)
+    _note_missing_files(found, survey)
+    _note_folders(found, survey)
+    return found
+
+
+def _note_missing_subsets(found: Found, survey: amass.Survey, protocol: str) -> None:
+    """Say which subsets, and how many sequences of the others, are not there, as the website calls them."""
+    needed = amass.needed_subsets(protocol)
     absent = Counter(amass.website_name(subset) for subset in survey.missing_subsets if subset in needed)
     if absent:
         found.notes.append(f"subsets of setting {protocol} that are not there: {', '.join(absent)}")
-    for name in absent:
-        found.missing[name] = sum(
-            count for subset, count in amass.COMPLETE.items() if amass.website_name(subset) == name
-        )
-    for subset, count in survey.missing_files.items():
-        name = amass.website_name(subset)
-        found.missing[name] = found.missing.get(name, 0) + count
-        found.notes.append(f"{name}: {count} of the sequences listed in {subset}.txt are not there")
-    if survey.wrong_download:
-        first = survey.wrong_download[0]
-        found.notes.append(
-            f"{len(survey.wrong_download)} files left out ({first}, ...): {amass.RIGHT_DOWNLOAD}"
-        )
-    if protocol == "S3":
-        found.notes.append(S3_NOTE)
+    for subset in needed:
+        name, complete = amass.website_name(subset), amass.COMPLETE[subset]
+        if subset in survey.missing_subsets:
+            found.missing[name] = found.missing.get(name, 0) + complete
+        elif not amass.is_listed(subset) and survey.counts[subset] < complete:
+            found.missing[name] = complete - survey.counts[subset]
+            found.notes.append(f"{name}: {survey.counts[subset]} sequences; a complete copy has {complete}")
+
+
+def _note_missing_files(found: Found, survey: amass.Survey) -> None:
+    """Say which sequences of a list are not there."""
+    for name, lines in survey.missing_files.items():
+        for line in lines:
+            subset = amass.website_name(line.partition("/")[0])
+            found.missing[subset] = found.missing.get(subset, 0) + 1
+        whose = f"{amass.website_name(name)}: " if amass.is_listed(name) else ""
+        words = f"{len(lines)} of the sequences listed in {name}.txt are not there ({lines[0]}, ...)"
+        found.notes.append(whose + words)
+
+
+def _note_folders(found: Found, survey: amass.Survey) -> None:
+    """Say which folders and files are passed over.
+
+    Raises:
+        DataError: There is nothing but the wrong download.
+    """
+    wrong = survey.wrong_download
+    if wrong and not survey.sequences:
+        raise DataError(f"{found.where}: {wrong[0]}: {amass.RIGHT_DOWNLOAD}", hint=amass.WEBSITE_ADDRESS)
+    if wrong:
+        found.notes.append(f"{len(wrong)} files left out ({wrong[0]}, ...): {amass.RIGHT_DOWNLOAD}")
+    found.notes += survey.passed_over
+
+
+def _shifted(survey: amass.Survey) -> list[str]:
+    """The walked subsets whose S3 numbers cannot be those of a complete copy, one sentence each."""
+    return [
+        f"{amass.website_name(subset)}: {survey.counts[subset]} sequences, not {complete}: "
+        "its numbers, and with them its S3 membership, are shifted"
+        for subset, complete in amass.COMPLETE.items()
+        if not amass.is_listed(subset) and survey.counts[subset] not in (0, complete)
+    ]
 
 
 def _embedded(held_out: Path | None) -> Found:
@@ -161,10 +235,10 @@ def _embedded(held_out: Path | None) -> Found:
 
 def _loose(settings: PrepareAmass) -> Found:
     raw = settings.raw
-    files = sorted(
-        (path for path in raw.rglob("*") if path.name.lower().endswith((".npz", *BVH)) and path.is_file()),
-        key=lambda path: path.relative_to(raw).as_posix(),
-    )
+    with amass.readable():
+        files = sorted(
+            amass.files_below(raw, (".npz", *BVH)), key=lambda path: path.relative_to(raw).as_posix()
+        )
     sources = {_plain_name(path.relative_to(raw).as_posix()): path for path in files}
     if settings.held_out:
         test = set(_names(settings.held_out))

@@ -1,4 +1,4 @@
-"""A plugin in one file for the tests of chains: two trainings, and a target with a stage that also runs alone."""
+"""A plugin in one file for the tests of chains: two trainings, and a target that also runs alone."""
 
 from __future__ import annotations
 

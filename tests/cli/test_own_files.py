@@ -120,14 +120,22 @@ def test_a_store_has_its_splits_and_fields(say: Say, tmp_path: Path) -> None:
     assert shard.name in err
 
 
-def test_published_weights_are_recognised_by_the_plugin_that_reads_them(
-    say: Say, tmp_path: Path, golden_recipes: ModuleType
-) -> None:
-    names = {"recurrent.weight_ih_l0": "refine_net.weight_ih_l0"}
-    torch.save({"state_dict": {name: torch.zeros(3, 2) for name in names.values()}}, tmp_path / "refiner.pth")
+def test_published_weights_are_recognised_by_the_plugin_that_reads_them(say: Say, tmp_path: Path) -> None:
+    shapes = {
+        "refine_net.weight_ih_l0": (48, 132),
+        "refine_net.weight_hh_l0": (48, 16),
+        "linear.weight": (132, 16),
+    }
+    tensors = {name: torch.zeros(shape) for name, shape in shapes.items()}
+    torch.save({"epoch": 4, "state_dict": tensors}, tmp_path / "refiner.pth")
     found = inspected(say, "refiner.pth")
     assert found["reader"] == "sage-net"
-    assert found["read_by"] == [f"avatarctl {verb} sparse" for verb in ("infer", "eval")]
+    assert found["what"] == "SAGE Net, refiner"
+    assert found["facts"]["refiner"] == "9,216 parameters, 1 blocks, width 16"
+    assert found["facts"]["sizes"] == "of no published setting"
+    assert found["facts"]["epoch"] == "4"
+    torch.save(tensors | {"linear.weight": torch.full((132, 16), torch.nan)}, tmp_path / "refiner.pth")
+    assert inspected(say, "refiner.pth")["facts"]["not finite"] == "numbers in refiner.change.weight"
 
 
 def test_our_weights_are_read_by_the_target_that_was_trained(say: Say) -> None:
@@ -136,6 +144,30 @@ def test_our_weights_are_read_by_the_target_that_was_trained(say: Say) -> None:
     found = inspected(say, run / "weights.safetensors")
     assert found["read_by"] == ["avatarctl infer sparse", "avatarctl eval sparse"]
     assert inspected(say, run)["what"] == "run folder"
+
+
+def test_a_run_is_read_by_the_targets_that_go_on_from_its_kind(say: Say) -> None:
+    exports = "avatarctl export sparse"
+    assert exports in inspected(say, made_run("infer", "sparse", ""))["read_by"]
+    assert exports not in inspected(say, made_run("prepare", "headset", ""))["read_by"]
+
+
+def test_a_folder_of_runs_lists_them(say: Say) -> None:
+    made_run("infer", "sparse", "")
+    made_run("train", "sparse", "vqvae")
+    found = inspected(say, "runs")
+    assert found["what"] == "folder of runs"
+    assert found["facts"].keys() == {"infer-sparse/001", "train-sparse-vqvae/001"}
+
+
+def test_prepared_tracker_features_are_known_in_both_layouts(say: Say, tmp_path: Path) -> None:
+    np.savez(tmp_path / "log.npz", sparse=np.zeros((7, 54)), fps=np.array(60.0))
+    torch.save(torch.zeros(7, 54, dtype=torch.float64), tmp_path / "log.pt")
+    for name in ("log.npz", "log.pt"):
+        found = inspected(say, name)
+        assert found["what"] == "tracker features: head and two hands"
+        assert found["facts"]["frames"] == 7
+        assert found["read_by"] == ["avatarctl infer sparse"]
 
 
 def test_a_glb_is_described_by_its_scene(say: Say, tmp_path: Path) -> None:

@@ -29,9 +29,7 @@ HERE = Path(__file__).resolve().parent
 FIXTURES = HERE.parents[1] / "fixtures" / "parity"
 Check = Callable[[dict[str, Any], dict[str, np.ndarray], Path], dict[str, np.ndarray]]
 
-WAITING: dict[tuple[str, str], str] = {
-    ("sparse-tracking", "evaluation_end_to_end"): "comes with the evaluation of single stages",
-}
+WAITING: dict[tuple[str, str], str] = {}
 """Kinds that may lack a check, each with the reason."""
 
 
@@ -162,8 +160,11 @@ def run(case: Case) -> Result:
 def tolerance(
     words: Mapping[str, Any], name: str, stated: Mapping[str, Mapping[str, float]]
 ) -> tuple[float, float]:
-    """rtol and atol of an array: the case's, narrowed by `tolerance_of` and by what the check states."""
-    given = words.get("tolerance")
+    """rtol and atol of an array: the case's, narrowed by `tolerance_of` and by what the check states.
+
+    `tolerance_WORD` holds in place of `tolerance` for arrays named `NAME.WORD`.
+    """
+    given = words.get(f"tolerance_{name.rpartition('.')[2]}", words.get("tolerance"))
     given = given if isinstance(given, dict) else {}
     base = given[name] if isinstance(given.get(name), dict) else given
     limits = [base] if {"rtol", "atol"} & base.keys() else []

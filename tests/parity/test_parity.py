@@ -18,7 +18,10 @@ import run as runner
 BY_RUNNER = "positional_encodings"
 """Met in MKL's reproducible mode only, which the runner sets and a running process cannot: the last test."""
 CASES = [case for case in golden.find(golden.FIXTURES) if case.kind != BY_RUNNER]
-HEAVY = ("decoder_stage", "sampling", "real_capture", "first_train", "second_train", "vqvae_train", "refiner")
+HEAVY = (
+    "decoder_stage", "sampling", "real_capture", "first_train", "second_train", "vqvae_train", "refiner",
+    "evaluation_end_to_end",
+)  # fmt: skip
 
 
 def _parameter(case):
@@ -93,6 +96,13 @@ def test_tolerances_are_only_narrowed():
     assert golden.tolerance({"tolerance": "1e-4 abs"}, "b", {"b": {"atol": 1e-4}}) == (0.0, 1e-4)
     with pytest.raises(AssertionError, match="no tolerance in numbers"):
         golden.tolerance({"tolerance": "close"}, "b", {"a": {"atol": 1e-4}})
+
+
+def test_metrics_have_the_tolerance_that_the_case_states_for_them():
+    words = {"tolerance": {"rtol": 1e-3, "atol": 1e-4}, "tolerance_metrics": {"rtol": 5e-3, "note": "cm"}}
+
+    assert golden.tolerance(words, "refiner.metrics", {}) == (5e-3, 0.0)
+    assert golden.tolerance(words, "refiner.output", {}) == (1e-3, 1e-4)
 
 
 @pytest.mark.parametrize(

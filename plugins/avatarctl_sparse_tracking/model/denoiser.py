@@ -6,6 +6,7 @@ Peebles and Xie, "Scalable Diffusion Models with Transformers" (2023), with the 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -124,9 +125,14 @@ class Denoiser(nn.Module):
         self.blocks = nn.ModuleList(Block(width, heads) for _ in range(depth))
         self.leave = nn.Linear(width, latent)
 
+    def embedded(self, steps: Tensor) -> Tensor:
+        """Step numbers [B] as vectors [B, C]."""
+        time: Tensor = self.time(time_table(steps))
+        return time
+
     def modulations(self, steps: Tensor) -> list[Tensor]:
         """What the step numbers [B] say to each block [B, 1, 6 C]; constant while the weights are."""
-        time = self.time(time_table(steps))
+        time = self.embedded(steps)
         return [block.modulated(time) for block in self.blocks]  # type: ignore[operator]
 
     def context(self, condition: Tensor) -> Tensor:
@@ -178,3 +184,21 @@ class LatentDiffusion(nn.Module):
         context = self.denoiser.context(self.condition(trackers, hidden))
         clean: Tensor = self.denoiser(noisy, self.denoiser.modulations(steps), context, given)
         return clean
+
+    def denoising(
+        self, trackers: Tensor, steps: Sequence[int], given: Tensor | None = None
+    ) -> Callable[[Tensor, int], Tensor]:
+        """From noisy latents [B, L, D] and a place in `steps` to clean latents, for windows of trackers.
+
+        Args:
+            given: The upper half's latents, for the lower half [B, L, D].
+        """
+        denoiser = self.denoiser
+        modulations = [denoiser.modulations(torch.tensor([step], device=trackers.device)) for step in steps]
+        context = denoiser.context(self.condition(trackers))
+
+        def denoise(noisy: Tensor, place: int) -> Tensor:
+            clean: Tensor = denoiser(noisy, modulations[place], context, given)
+            return clean
+
+        return denoise

@@ -3,6 +3,7 @@ import torch
 from torch import nn
 
 from avatarctl.checkpoints import load_strict
+from avatarctl.checkpoints.load import is_finite
 from avatarctl.errors import CheckpointError
 
 
@@ -52,3 +53,14 @@ def test_numbers_that_are_not_finite_are_refused(value):
     tensors["decoder.weight"][0, 0] = value
     with pytest.raises(CheckpointError, match=r"decoder\.weight: holds numbers that are not finite"):
         load_strict(Net(), tensors, "file")
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
+def test_numbers_that_are_not_finite_are_found_and_large_ones_are_not_among_them(dtype):
+    largest = torch.full((1000,), torch.finfo(dtype).max, dtype=dtype)
+    assert is_finite(largest)
+    for bad in (torch.nan, torch.inf, -torch.inf):
+        largest[-1] = bad
+        assert not is_finite(largest)
+    assert is_finite(torch.arange(3))
+    assert is_finite(torch.empty(0, dtype=dtype))

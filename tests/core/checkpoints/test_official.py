@@ -95,9 +95,53 @@ def test_a_folder_is_the_sum_of_its_files_and_later_files_win(tmp_path):
     found = open_weights(tmp_path)
     assert found.parts["vq"]["w"] == 2.0
     assert found.parts["decoder"]["w"] == 3.0
-    write("three/best.safetensors", vq=9.0, decoder=9.0)
-    with pytest.raises(CheckpointError, match="two files hold"):
-        open_weights(tmp_path)
+
+
+def write(path, value=0.0, parts=("net",), **config):
+    tensors = {part: {"w": torch.tensor([value])} for part in parts}
+    return Weights(tensors, config, "net", path).write(path)
+
+
+def test_a_part_that_two_folders_hold_is_refused_when_it_is_asked_for_and_not_before(tmp_path):
+    write(tmp_path / "one/best.safetensors", parts=("decoder",))
+    for name in ("old", "new"):
+        write(tmp_path / name / "best.safetensors", parts=("vq",))
+    found = open_weights(tmp_path)
+    assert found.part("decoder")
+    with pytest.raises(CheckpointError, match="2 files hold 'vq' weights") as caught:
+        found.part("vq")
+    assert all(str(tmp_path / name / "best.safetensors") in caught.value.message for name in ("old", "new"))
+    with pytest.raises(CheckpointError, match="2 files hold"):
+        found.holds("vq")
+
+
+def test_of_a_folder_only_the_files_that_are_taken_are_read(tmp_path, caplog):
+    write(tmp_path / "a/best.safetensors", 1.0)
+    spoiled = write(tmp_path / "a/checkpoint.safetensors", 2.0)
+    content = bytearray(spoiled.read_bytes())
+    content[-1] ^= 0xFF  # its checksum is wrong, which only reading shows
+    spoiled.write_bytes(content)
+    with caplog.at_level(logging.INFO):
+        assert open_weights(tmp_path).part("net")["w"] == 1.0
+    assert "net from a/best.safetensors; not used: a/checkpoint.safetensors" in caplog.text
+
+
+def test_of_several_each_adds_the_parts_that_those_before_it_lack(tmp_path, caplog):
+    one = write(tmp_path / "one.safetensors", 1.0, ("a", "b"), sizes={"a": 1, "b": 1}, axes="world")
+    two = write(tmp_path / "two.safetensors", 2.0, ("b", "c"), sizes={"b": 2, "c": 2}, axes="world")
+    found = open_weights([one, two])
+    assert {part: float(own["w"]) for part, own in found.parts.items()} == {"a": 1.0, "b": 1.0, "c": 2.0}
+    assert found.config["sizes"] == {"a": 1, "b": 1, "c": 2}
+    with caplog.at_level(logging.WARNING):
+        open_weights([one, one])
+    assert "one.safetensors: not used: what it holds is in" in caplog.text
+
+
+def test_files_that_were_made_for_different_things_are_not_joined(tmp_path):
+    one = write(tmp_path / "one.safetensors", parts=("a",), axes="world", run="train-x/001")
+    two = write(tmp_path / "two.safetensors", parts=("b",), axes="heading", run="train-x/002")
+    with pytest.raises(CheckpointError, match=r"one\.safetensors has axes 'world', but .*two\.safetensors"):
+        open_weights([one, two])
 
 
 def test_a_folder_without_weights_and_a_broken_file_are_named(tmp_path):

@@ -300,21 +300,11 @@ def test_fingerprints_tell_sources_and_options_apart(tmp_path):
     assert fingerprint(first, "x") in marks
 
 
-def test_ten_thousand_random_windows_take_less_than_a_second(tmp_path):
+def test_windows_gathered_together_are_those_read_apart(tmp_path):
     fill(tmp_path, {"train": [300] * 100, "test": []})
     split = Store(tmp_path).split("train")
     random = np.random.default_rng(0)
-    clips, starts = random.integers(0, 100, 10_000), random.integers(0, 260, 10_000)
-    split.clip("sparse", 0)
-
-    start = time.perf_counter()
-    total = sum(float(split.window("sparse", *where, 40)[0, 0]) for where in zip(clips, starts, strict=True))
-    apart = time.perf_counter() - start
-    start = time.perf_counter()
+    clips, starts = random.integers(0, 100, 1000), random.integers(0, 260, 1000)
+    apart = [split.window("sparse", *where, 40) for where in zip(clips, starts, strict=True)]
     rows = (split.offsets[clips] + starts)[:, None] + np.arange(40)
-    gathered = split.gather("sparse", rows)
-    together = time.perf_counter() - start
-
-    assert gathered[:, 0, 0].sum(dtype=np.float64) == pytest.approx(total)
-    assert apart < 1, f"{apart:.2f} s"
-    assert together < 1, f"{together:.2f} s"
+    np.testing.assert_array_equal(split.gather("sparse", rows), np.stack(apart))

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import pickle
 import re
+from pathlib import Path
 
+import av
 import numpy as np
 import pytest
 import torch
@@ -20,7 +22,10 @@ from avatarctl.export.settings import ExportMotion
 from avatarctl.geometry.rotations import geodesic, matrix_from_quaternion, quaternion_from_axis_angle
 from avatarctl.motion import Motion, bvh
 from avatarctl.motion.clips import clips
+from avatarctl.render import Render
 from avatarctl.runs.run import Run
+
+OWN = ("glb", "bvh", "npz", "pkl", "blender", "mp4")
 
 
 def matrices(motion):
@@ -43,9 +48,10 @@ def clip():
 def test_the_names_are_the_cores_and_the_plugins():
     mine = Format(kind="motion", name="xyz", suffixes=(".xyz",), write="a.b:c")
     other = Format(kind="mesh", name="off", suffixes=(".off",), write="a.b:c")
-    assert formats.names() == ("glb", "bvh", "npz", "pkl")
-    assert formats.names([mine, other]) == ("glb", "bvh", "npz", "pkl", "xyz")
+    assert formats.names() == OWN
+    assert formats.names([mine, other]) == (*OWN, "xyz")
     assert formats.suffix("xyz", [mine]) == ".xyz"
+    assert [formats.suffix(name) for name in OWN] == [".glb", ".bvh", ".npz", ".pkl", ".py", ".mp4"]
 
 
 def test_a_plugins_format_is_written_by_its_own_function(clip, tmp_path, monkeypatch):
@@ -62,12 +68,14 @@ def test_a_plugins_format_is_written_by_its_own_function(clip, tmp_path, monkeyp
 
 
 def test_an_unknown_format_is_refused_with_the_nearest(clip, tmp_path):
-    with pytest.raises(SettingsError, match=r"'bhv' is no format; choose from glb, bvh, npz, pkl") as failure:
+    with pytest.raises(
+        SettingsError, match=r"'bhv' is no format; choose from glb, bvh, npz, pkl, blender, mp4"
+    ) as failure:
         formats.write(clip, open_body(), "bhv", tmp_path / "a")
     assert failure.value.hint == "--to bvh"
 
 
-@pytest.mark.parametrize("name", ["glb", "bvh", "npz", "pkl"])
+@pytest.mark.parametrize("name", OWN)
 def test_numbers_that_are_not_finite_are_not_written(clip, tmp_path, name):
     path = tmp_path / f"a.{name}"
     path.write_text("old")
@@ -163,14 +171,31 @@ def test_bvh_angles_turn_on_where_others_jump(tmp_path):
     assert steps.max() < 720 / 79 + 0.01  # degrees: no angle changes faster than the joint turns
 
 
+def test_mp4_is_a_film_of_the_whole_motion(clip, tmp_path):
+    path = formats.write(clip[:20], open_body(), "mp4", tmp_path / "a.mp4", render=Render(backend="torch"))
+    with av.open(str(path)) as container:
+        frames = sum(1 for _ in container.decode(video=0))
+        seconds = frames / container.streams.video[0].average_rate
+    assert float(seconds) == pytest.approx(20 / clip.fps, abs=1 / 30)
+
+
 def test_export_motion_writes_every_format_and_records_it(clip, tmp_path):
     source = clip.write(tmp_path / "walk one.npz")
-    settings = ExportMotion(motion=source, to=["glb", "bvh", "npz", "pkl"], family="smplx")
+    settings = ExportMotion(motion=source, to=[*OWN[:5], "glb"], family="smplx")
     run = Run.standalone(tmp_path / "run")
 
     export_motion(settings, run)
 
-    assert {path["path"] for path in run.manifest.outputs} == {f"walk one.{name}" for name in settings.to}
+    outputs = {item["kind"]: item["path"] for item in run.manifest.outputs}
+    assert outputs == {name: f"walk one{formats.suffix(name)}" for name in OWN[:5]}
     assert run.metrics["frames"] == len(clip)
     assert run.metrics["joints"] == 55
     assert [item["path"] for item in run.manifest.inputs] == [str(source)]
+
+
+def test_exports_are_called_like_the_motion():
+    assert [formats.stem(Path(name)) for name in ("a/walk.npz", "walk.bvh.gz", "v1.2.pkl")] == [
+        "walk",
+        "walk",
+        "v1.2",
+    ]

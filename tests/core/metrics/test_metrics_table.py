@@ -1,6 +1,7 @@
 import io
 import math
 
+import pytest
 from rich.console import Console
 
 from avatarctl.metrics import Column, Row, Table, Tally
@@ -39,6 +40,39 @@ def test_numbers_are_scaled_and_missing_ones_are_dashes():
 
 def test_rows_for_json_keep_the_numbers_as_given():
     assert TABLE.plain()[0] == {"name": "open-small", "kind": "ours", "mpjpe": 4.236, "jitter": 812.4}
+
+
+@pytest.mark.parametrize("width", [69, 40, 26])
+def test_names_and_numbers_are_whole_however_narrow_the_console_is(width):
+    keys = [f"number{index}" for index in range(8)]
+    table = Table(
+        [Column(key, f"Head {key}", "cm/s") for key in keys],
+        [
+            Row("last known pose", {key: 100.0 + index for index, key in enumerate(keys)}),
+            Row("walk", {}, "published"),
+        ],
+        note="these rows are not comparable",
+    )
+    console = Console(file=io.StringIO(), width=width)
+    console.print(table.rich())
+    lines = console.file.getvalue().splitlines()
+    text = " ".join(" ".join(lines).split())
+
+    assert max(map(len, lines)) <= width
+    assert all(f"Head {key}" in text for key in keys)
+    assert all(f"{100 + index}.00" in text for index in range(8))
+    blocks = sum("last known" in line for line in lines)
+    assert blocks == sum("walk" in line for line in lines) > 1
+    assert "these rows are not comparable" in text
+
+
+def test_a_long_name_goes_on_in_the_next_line():
+    name = "folder_of_takes/" + "x" * 60
+    console = Console(file=io.StringIO(), width=60)
+    console.print(Table(TABLE.columns, [Row(name, {"mpjpe": 1.0})]).rich())
+
+    cells = [line.split()[0] for line in console.file.getvalue().splitlines() if line.strip()]
+    assert name in "".join(cells)
 
 
 def test_console_table_shows_units_and_note():

@@ -8,12 +8,13 @@ import re
 import numpy as np
 import pytest
 import torch
+from scipy.spatial.transform import Rotation
 
 from avatarctl.body import open_body
 from avatarctl.errors import DataError
 from avatarctl.geometry.rotations import geodesic
 from avatarctl.motion.clips import clips
-from avatarctl.motion.headset import read_log
+from avatarctl.motion.headset import Reading, read_log, write_log
 from avatarctl.motion.tracking import TRACKED, Tracking, write_headset_log
 
 HALF_DIGIT = 5e-5
@@ -87,7 +88,7 @@ def test_a_wrong_line_is_refused_with_its_number_and_field(log, pattern, by, wor
     assert count >= 1
     log.write_text("\n".join(lines))
     with pytest.raises(DataError, match=re.escape(words)) as failure:
-        read_log(log)
+        Tracking.read(log, skip_first=0)
     assert str(log) in failure.value.message
 
 
@@ -130,3 +131,80 @@ def test_mutated_logs_give_data_errors_or_finite_signals(log):
         else:
             assert torch.isfinite(found.features()).all()
     assert refused > 100
+
+
+LOCAL = {
+    "unity": ([1, 0, 0], [0, 1, 0], [0, 0, 1]),
+    "openxr": ([1, 0, 0], [0, 1, 0], [0, 0, -1]),
+    "gltf": ([-1, 0, 0], [0, 1, 0], [0, 0, 1]),
+    "unreal": ([0, 1, 0], [0, 0, 1], [1, 0, 0]),
+}
+"""Right, up and ahead in each program's axes, from its documentation."""
+
+
+@pytest.mark.parametrize("axes", LOCAL)
+def test_devices_point_the_same_way_in_unitys_axes(axes, tmp_path):
+    turns = Rotation.random(12, random_state=0).as_quat()  # xyzw
+    places = np.random.default_rng(0).uniform(-1, 1, (4, 3, 3))
+    numbers = torch.tensor(places), torch.tensor(turns.reshape(4, 3, 4))
+    log = read_log(write_log(torch.full((4,), 60.0), *numbers, tmp_path / "log.txt"))
+
+    found = log.read_as(Reading(axes=axes, units="cm"))
+
+    seen = np.array(LOCAL[axes])  # rows: right, up, ahead
+    np.testing.assert_allclose(found.positions, 0.01 * places @ seen.T, atol=1e-6)
+    for unity, local in zip(np.eye(3), seen, strict=True):
+        wanted = Rotation.from_quat(turns).apply(local) @ seen.T
+        got = Rotation.from_quat(found.quaternions.reshape(-1, 4)).apply(unity)
+        np.testing.assert_allclose(got, wanted, atol=1e-3)  # four decimals
+
+
+def test_w_first_hands_swapped_and_another_floor(log):
+    plain = read_log(log)
+    lines = re.sub(r"Rotation: \(([^()]*), ([^,()]*)\)", r"Rotation: (\2, \1)", log.read_text())
+    log.write_text(lines)
+    found = read_log(log).read_as(Reading(wxyz=True, swap_hands=True, floor=-1.5))
+    torch.testing.assert_close(found.quaternions, plain.quaternions[:, [0, 2, 1]])
+    lifted = plain.positions[:, [0, 2, 1]] + torch.tensor([0.0, 1.5, 0.0])
+    torch.testing.assert_close(found.positions, lifted.double())
+
+
+def test_decimal_commas_are_read_as_points_with_a_warning(log, caplog):
+    plain = read_log(log)
+    log.write_text(re.sub(r"(\d)\.(\d)", r"\1,\2", log.read_text()))
+    torch.testing.assert_close(read_log(log).positions, plain.positions)
+    assert "decimal commas" in caplog.text
+
+
+@pytest.mark.parametrize("average", ["rates", "times", "nothing"])
+def test_time_that_is_missing_shows_in_the_running_average(tracking, tmp_path, average):
+    took = np.full(60, 1 / 72)
+    took[30] = 0.8
+    value = {"rates": 1 / took, "times": took, "nothing": took}[average].copy()
+    for frame in range(1, len(took)) if average != "nothing" else ():
+        value[frame] = 0.9 * value[frame - 1] + 0.1 * value[frame]
+    fps = torch.tensor(value if average == "rates" else 1 / value)
+    zeros = torch.zeros(60, 3, 3), torch.tensor([0.0, 0, 0, 1]).expand(60, 3, 4)
+    log = read_log(write_log(fps, *zeros, tmp_path / "log.txt"))
+    steps = np.diff(log.times)
+    # Rates with five decimals; 1 / 0.8 is a small part of the average, so their rounding counts.
+    assert steps[29] == pytest.approx(0.8, rel=0.01)
+    assert steps[:29] == pytest.approx(1 / 72, rel=0.01)
+
+
+def test_devices_without_rotation_place_or_movement_are_lost(tracking, tmp_path):
+    path = write_headset_log(tracking[:60], tmp_path / "log.txt")
+    lines = path.read_text().split("\n\n")
+    lines[5] = re.sub(r"(LeftController-Rotation): \([^)]*", r"\1: (0, 0, 0, 0", lines[5])
+    lines[7] = re.sub(r"(Right\w*-Position): \([^)]*", r"\1: (0, 0, 0", lines[7])
+    lines[7] = re.sub(r"(Right\w*-Rotation): \([^)]*", r"\1: (0, 0, 0, 1", lines[7])
+    still = re.search(r"RightController-Position: \([^)]*", lines[20])[0]
+    for frame in range(21, 31):
+        lines[frame] = re.sub(r"RightController-Position: \([^)]*", still, lines[frame])
+    path.write_text("\n\n".join(lines))
+
+    lost = read_log(path).lost
+
+    assert lost.nonzero().tolist() == [[5, 1], [7, 2], *([frame, 2] for frame in range(21, 31))]
+    with pytest.raises(DataError, match=r"line 11: LeftController-Rotation: .* tracking was lost"):
+        Tracking.read(path, skip_first=0)

@@ -7,19 +7,19 @@ import re
 import tempfile
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import golden
 import numpy as np
 import torch
-from avatarctl_sparse_tracking import infer, pipeline
+from avatarctl_sparse_tracking import infer, pipeline, prepare_headset
 from avatarctl_sparse_tracking.plugin import avatarctl_weights
-from avatarctl_sparse_tracking.prepare import run_headset
+from avatarctl_sparse_tracking.sampling import Starts
 from avatarctl_sparse_tracking.settings import Infer
 from avatarctl_sparse_tracking.settings_prepare import PrepareHeadset
 
 from avatarctl.body import Bodies
 from avatarctl.checkpoints.pickle_reader import load_pickle, load_torch
-from avatarctl.device import Noise
 from avatarctl.export import formats
 from avatarctl.motion import Motion
 from avatarctl.runs.run import Run
@@ -30,19 +30,20 @@ def check_capture(case: dict[str, Any], arrays: dict[str, np.ndarray], folder: P
     with tempfile.TemporaryDirectory() as name:
         temporary = Path(name)
         prepared = PrepareHeadset(recording=[_log(case)], rate="native", layout=["official"])
-        run_headset(prepared, Run.standalone(temporary / "headset", settings=prepared))
+        prepare_headset.run(prepared, Run.standalone(temporary / "headset", settings=prepared))
         (features,) = (load_torch(path) for path in (temporary / "headset").glob("*.pt"))
 
         weights = _weights(case, folder, temporary / "outputs")
         bodies = golden.recipes(folder).write_body_model(temporary / "bodies")
         body = Bodies().load("smplh", "male", bodies)
-        sixd = pipeline.load(weights, body=body).sixd(features, _noise(case, folder, len(features)))
+        sixd = pipeline.load(weights, body=body).sixd(features, _starts(case, folder, len(features)))
 
         settings = Infer(recording=_log(case), weights=str(weights), body_models=bodies, rate="native")
         run = Run.standalone(temporary / "infer", settings=settings)
         run.declared_weights = tuple(avatarctl_weights())
-        run.noises["sampling"] = _noise(case, folder, len(features))
-        infer.run(settings, run)
+        stored = _starts(case, folder, len(features))
+        with patch.object(pipeline.Pipeline, "seeded", lambda model, seed: stored):
+            infer.run(settings, run)
         motion = Motion.read(temporary / "infer" / "motion.npz")
         animation = load_pickle(formats.write(motion, body, "pkl", temporary / "animation.pkl"))
     assert {key: value.dtype for key, value in animation.items()} == {
@@ -71,12 +72,15 @@ def _weights(case: dict[str, Any], folder: Path, outputs: Path) -> Path:
     return outputs
 
 
-def _noise(case: dict[str, Any], folder: Path, frames: int) -> Noise:
+def _starts(case: dict[str, Any], folder: Path, frames: int) -> Starts:
     """The draws that the case's note names: for all windows, upper and then lower."""
     seed = re.search(r'value\("real\.upper".*?"embedding",(\d+)\)', case["note"])
     assert seed is not None, "the note names no draws"
     words = ((frames, 10, 384), "float32", "embedding", int(seed[1]))
-    return Noise.replay([golden.recipes(folder).value(f"real.{part}", *words) for part in ("upper", "lower")])
+    draws = [
+        torch.from_numpy(golden.recipes(folder).value(f"real.{part}", *words)) for part in ("upper", "lower")
+    ]
+    return lambda first, last: (draws[0][first:last], draws[1][first:last])
 
 
 KINDS = {"real_capture": check_capture}

@@ -5,7 +5,7 @@ import shutil
 import numpy as np
 import pytest
 import torch
-from avatarctl_sparse_tracking import export, infer, prepare
+from avatarctl_sparse_tracking import export, infer, prepare_headset
 from avatarctl_sparse_tracking.settings import Export, Infer
 from avatarctl_sparse_tracking.settings_prepare import PrepareHeadset
 
@@ -50,7 +50,7 @@ def test_a_motion_and_its_headset_log_give_the_same_estimate(motion, log, tiny_w
 
 def test_prepared_features_give_the_log_s_estimate(log, tiny_weights, tmp_path):
     settings = PrepareHeadset(recording=[log], skip_first=0, rate="native")
-    prepare.run_headset(settings, Run.standalone(tmp_path / "prepared"))
+    prepare_headset.run(settings, Run.standalone(tmp_path / "prepared"))
     first, _ = inferred(log, tiny_weights, tmp_path / "a", skip_first=0, rate="native")
     second, about = inferred(tmp_path / "prepared" / "12345.npz", tiny_weights, tmp_path / "b")
     assert about["input"] == "prepared features"

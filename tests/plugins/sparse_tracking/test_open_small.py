@@ -20,7 +20,7 @@ FILE = Path(next(one.path for one in avatarctl_weights() if one.name == "open-sm
 @pytest.fixture(scope="module")
 def method():
     body = open_body()
-    return Method(pipeline.load(FILE, body=body), demo.training_mean(body))
+    return Method.by(pipeline.load(FILE, body=body), demo.training_mean(body), body)
 
 
 def test_the_file_is_small_and_complete():
@@ -44,7 +44,7 @@ def test_held_out_clips_are_closer_on_average_than_both_baselines(method):
     results = Results()
 
     for clip in amass.read_list("open_test"):
-        demo.show(clip, method, open_body(), results)
+        demo.show(clip, method, results)
 
     found = {name: tally.means()["mpjpe"] for name, tally in results.tallies.items()}
     assert found[ESTIMATE] < 0.7 * min(found[LAST_KNOWN], found[MEAN])

@@ -1,18 +1,26 @@
-"""`prepare headset`: a log to features, native as published and resampled."""
+"""`prepare headset`: a log to findings, a report and features, native as published and resampled."""
 
 from __future__ import annotations
 
+import json
+import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from avatarctl_sparse_tracking import infer
 from avatarctl_sparse_tracking.features import read_recording
-from avatarctl_sparse_tracking.prepare import run_headset
+from avatarctl_sparse_tracking.prepare_headset import run as run_headset
+from avatarctl_sparse_tracking.settings import Infer
 from avatarctl_sparse_tracking.settings_prepare import PrepareHeadset
 
+from avatarctl.body import open_body
 from avatarctl.cli.main import main
 from avatarctl.errors import DataError
+from avatarctl.motion.clips import clips
+from avatarctl.motion.tracking import Tracking, write_headset_log
 from avatarctl.runs.run import Run
 
 CASES = Path(__file__).resolve().parents[3] / "fixtures" / "parity" / "sparse-tracking" / "cases"
@@ -58,7 +66,7 @@ def test_the_command_writes_beside_its_manifest(tmp_path, monkeypatch, capsys):
     assert (tmp_path / "features" / "mein log ä.npz").is_file()
     assert (tmp_path / "features" / "manifest.json").is_file()
     assert main(["prepare", "headset", str(log), "--skip-first", "500"]) == 5
-    assert "skip_first below" in " ".join(capsys.readouterr().err.split())
+    assert "drop fewer frames: --skip-first" in " ".join(capsys.readouterr().err.split())
 
 
 def test_two_logs_of_one_name_are_refused(tmp_path):
@@ -68,6 +76,91 @@ def test_two_logs_of_one_name_are_refused(tmp_path):
 
     with pytest.raises(DataError, match="two logs are named 'real_capture'"):
         prepare(tmp_path / "run", recording=[LOG, other])
+
+
+@pytest.fixture
+def swapped(tmp_path):
+    """A recording with the controllers in the wrong hands."""
+    tracking = Tracking.from_motion(clips()["walk_1"].motion())
+    path = write_headset_log(tracking, tmp_path / "swapped.txt")
+    words = path.read_text().replace("Left", "Other").replace("Right", "Left").replace("Other", "Right")
+    order = [
+        ";".join([f[0], *f[1:3], *f[5:7], *f[3:5]])
+        for f in (line.split(";") for line in words.splitlines() if line)
+    ]
+    path.write_text("\n".join(order))
+    return path
+
+
+def test_findings_are_told_with_what_mends_them(swapped, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+
+    assert main(["prepare", "headset", str(swapped), "--skip-first", "10", "--out", "a"]) == 0
+
+    told = capsys.readouterr()
+    assert "--swap-hands, or --axes gltf" in " ".join(told.out.split())
+    assert f"prepare headset {swapped} --skip-first 10 --swap-hands" in " ".join(told.err.split())
+    page = (tmp_path / "a" / "report.html").read_text()
+    assert f"avatarctl infer sparse {swapped} --skip-first 10 --swap-hands --video" in page
+    assert "data:image/png" in page
+    metrics = json.loads((tmp_path / "a" / "metrics.json").read_text())
+    assert metrics["findings"]["swapped.txt"][0]["options"] == {"swap_hands": True}
+
+    assert main(["prepare", "headset", str(swapped), "--skip-first", "10", "--swap-hands", "--out", "b"]) == 0
+    assert "serious" not in capsys.readouterr().out
+
+
+def test_infer_warns_of_what_is_serious_in_one_line(swapped, caplog):
+    settings = Infer(recording=swapped, skip_first=10)
+    infer.read(swapped, settings, open_body())
+    warnings = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    assert len(warnings) == 2
+    assert "--swap-hands" in warnings[0]
+    assert warnings[1].endswith(f"avatarctl prepare headset {swapped} --skip-first 10")
+
+
+def test_options_of_logs_are_not_ignored_in_silence(tmp_path, caplog):
+    clip = clips()["walk_1"].motion()[:4].write(tmp_path / "walk.npz")
+    infer.read(clip, Infer(recording=clip), open_body())
+    assert "change nothing" not in caplog.text
+    infer.read(clip, Infer(recording=clip, swap_hands=True, axes="openxr"), open_body())
+    assert "change nothing: --axes openxr --swap-hands" in caplog.text
+
+
+def test_lost_hands_are_refused_or_filled(tmp_path):
+    tracking = Tracking.from_motion(clips()["walk_1"].motion())
+    path = write_headset_log(tracking, tmp_path / "lost.txt")
+    lines = path.read_text().split("\n\n")
+    gone = r"LeftController-Rotation: (0, 0, 0, 0)"
+    lines[60:80] = [re.sub(r"LeftController-Rotation: \([^)]*\)", gone, line) for line in lines[60:80]]
+    path.write_text("\n\n".join(lines))
+
+    with pytest.raises(DataError, match="line 121: LeftController-Rotation") as caught:
+        prepare(tmp_path / "run", recording=[path], skip_first=0)
+    assert "--lost-hands" in caught.value.hint
+    assert (tmp_path / "run" / "report.html").is_file()
+    prepare(tmp_path / "filled", recording=[path], skip_first=0, lost_hands="interpolate")
+    sparse, _ = read_recording(tmp_path / "filled" / "lost.npz")
+    hand = sparse[:, 30:33]  # the left controller's place
+    assert (hand - tracking.positions[1:, 1]).norm(dim=-1).max() < 0.4
+
+
+def test_centimetres_are_refused_with_the_option_that_reads_them(tmp_path):
+    tracking = Tracking.from_motion(clips()["walk_1"].motion())
+    tracking = replace(tracking, positions=100 * tracking.positions)
+    path = write_headset_log(tracking, tmp_path / "cm.txt")
+    with pytest.raises(DataError, match=r"Headset-Position: found .* metres; expected up to 100") as caught:
+        prepare(tmp_path / "run", recording=[path])
+    assert "--units cm" in caught.value.hint
+    prepare(tmp_path / "mended", recording=[path], units="cm")
+
+
+def test_motions_are_sent_to_infer(tmp_path):
+    path = tmp_path / "walk.bvh"
+    path.write_text("HIERARCHY\n")
+    with pytest.raises(DataError, match="no headset log") as caught:
+        prepare(tmp_path / "run", recording=[path])
+    assert caught.value.hint == f"avatarctl infer sparse {path}"
 
 
 @pytest.mark.parametrize(

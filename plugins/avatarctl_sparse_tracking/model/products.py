@@ -1,0 +1,115 @@
+"""Products with constant weights, packed once for the processor.
+
+A row of a result does not depend on how many rows there are: on processors with oneDNN or MKL to the bit, as
+far as it was measured; the framework's own linear layer picks another order of summation for another batch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+Apply = Callable[[Tensor], Tensor]
+NumberFormat = Literal["float32", "bfloat16", "int8"]
+Gelu = Literal["", "none", "tanh"]
+"""No GELU after the product, the exact one, or its tanh form."""
+
+LARGE = 1 << 18
+"""Weights from which on oneDNN's blocked layout is faster than a plain product (measured)."""
+COLUMNS = 512
+"""Inner columns summed at once; MKL splits more of them in a way that depends on the number of rows."""
+ROWS = 10
+"""Rows that blocked weights are laid out for: the tokens of one window."""
+
+
+def product(
+    weight: Tensor, bias: Tensor, *, number_format: NumberFormat = "float32", gelu: Gelu = ""
+) -> Apply:
+    """The function x W^T + b of rows [R, K], then GELU where asked.
+
+    Args:
+        weight: [N, K].
+        bias: [N].
+        number_format: Of the weights and of the products. bfloat16 and int8 round; int8 scales each row of
+            weights and of x by its largest number, and needs oneDNN.
+    """
+    weight, bias = weight.detach().float().contiguous(), bias.detach().float().contiguous()
+    if number_format == "int8":
+        return _int8(weight, bias, gelu)
+    if weight.device.type == "cpu" and _has_onednn():
+        if number_format == "bfloat16" or weight.numel() >= LARGE:
+            return _blocked(weight, bias, number_format, gelu)
+        return _transposed(weight, bias, gelu)
+    dtype = torch.bfloat16 if number_format == "bfloat16" else torch.float32
+    weight, bias = weight.to(dtype), bias.to(dtype)
+    return lambda x: _activated(F.linear(x.to(dtype), weight, bias).float(), gelu)
+
+
+def has_int8(device: torch.device) -> bool:
+    """Whether a device has products of 8-bit integers for `product`."""
+    return device.type == "cpu" and _has_onednn()
+
+
+def _has_onednn() -> bool:
+    operators: Any = torch.ops
+    return torch.backends.mkldnn.is_available() and all(
+        hasattr(where, name)
+        for where, name in (
+            (operators.mkldnn, "_linear_pointwise"),
+            (operators.mkldnn, "_reorder_linear_weight"),
+            (operators.onednn, "qlinear_pointwise"),
+        )
+    )
+
+
+def _activated(x: Tensor, gelu: Gelu) -> Tensor:
+    return F.gelu(x, approximate=gelu) if gelu else x
+
+
+def _transposed(weight: Tensor, bias: Tensor, gelu: Gelu) -> Apply:
+    first, *others = (piece.mT.contiguous() for piece in weight.split(COLUMNS, dim=1))
+
+    def apply(x: Tensor) -> Tensor:
+        if len(x) == 1:  # alone it would be summed in another order than among others
+            return apply(x.expand(2, -1))[:1]
+        found = torch.addmm(bias, x[:, :COLUMNS] if others else x, first)
+        for place, piece in enumerate(others, start=1):
+            found.addmm_(x[:, place * COLUMNS : (place + 1) * COLUMNS], piece)
+        return _activated(found, gelu)
+
+    return apply
+
+
+def _blocked(weight: Tensor, bias: Tensor, number_format: NumberFormat, gelu: Gelu) -> Apply:
+    operators: Any = torch.ops.mkldnn
+    dtype = torch.bfloat16 if number_format == "bfloat16" else torch.float32
+    packed, bias = operators._reorder_linear_weight(weight.to(dtype), ROWS), bias.to(dtype)
+    run = operators._linear_pointwise.default
+    after: tuple[str, list[Any], str] = ("gelu", [], gelu) if gelu else ("none", [], "")
+
+    def apply(x: Tensor) -> Tensor:
+        found: Tensor = run(x.to(dtype), packed, bias, *after)
+        return found.float()
+
+    return apply
+
+
+def _int8(weight: Tensor, bias: Tensor, gelu: Gelu) -> Apply:
+    operators: Any = torch.ops.onednn
+    largest = weight.abs().amax(1, keepdim=True).clamp_(min=1e-12)
+    packed = operators.qlinear_prepack((weight * (127 / largest)).round().to(torch.int8), None)
+    scale, zero = largest[:, 0] / 127**2, torch.zeros(len(weight), dtype=torch.int32)
+    middle = torch.tensor(128.5)  # 0 is 128, and the fraction is cut off
+    run = operators.qlinear_pointwise.default
+
+    def apply(x: Tensor) -> Tensor:
+        size = x.abs().amax(1, keepdim=True).clamp_(min=1e-12)
+        whole = torch.addcdiv(middle, x, size, value=127).to(torch.uint8)
+        found = run(whole, 1.0, 128, packed, scale, zero, None, 1.0, 0, torch.float32, "none", [], "")
+        return _activated(torch.addcmul(bias, found, size), gelu)
+
+    return apply
