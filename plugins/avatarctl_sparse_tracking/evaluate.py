@@ -27,6 +27,7 @@ from avatarctl.runs.inputs import several
 from avatarctl_sparse_tracking import baselines, features, pipeline, published
 from avatarctl_sparse_tracking.baselines import KeptPose
 from avatarctl_sparse_tracking.data import body_name, open_store
+from avatarctl_sparse_tracking.infer import load
 from avatarctl_sparse_tracking.scores import (
     COLUMNS,
     MORE,
@@ -297,7 +298,7 @@ class Data:
 def run(settings: Evaluate, run: Run) -> None:
     """Score the whole chain on the clips of a store's split."""
     data = Data.of(settings, run)
-    model = pipeline.load(run.weights(settings.weights, stage="refiner"), run.device, data.body)
+    model = load(settings, run, data.body)
     what = CHAIN if settings.refine and model.refiner is not None else f"{CHAIN} without refiner"
     method = Method.by(
         model,

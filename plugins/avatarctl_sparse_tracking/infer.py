@@ -21,7 +21,7 @@ from avatarctl_sparse_tracking.model.products import NumberFormat
 
 if TYPE_CHECKING:
     from avatarctl.runs import Run
-    from avatarctl_sparse_tracking.settings import Infer
+    from avatarctl_sparse_tracking.settings import Evaluate, Infer
 
 WANTED = "a headset log, prepared features, or a motion"
 
@@ -65,7 +65,7 @@ def run(settings: Infer, run: Run) -> None:
     )
 
 
-def load(settings: Infer, run: Run, body: BodyModel) -> pipeline.Pipeline:
+def load(settings: Infer | Evaluate, run: Run, body: BodyModel) -> pipeline.Pipeline:
     """The networks that the settings name."""
     floats: NumberFormat = "bfloat16" if run.precision == "bf16" else "float32"
     return pipeline.load(

@@ -31,10 +31,6 @@ class Estimate(StageSettings):
     """Start of the sampling: seeded normal numbers (published), or zeros."""
     refine: bool = True
     """Run the temporal refiner, where the weights have one."""
-    steps: Annotated[int, Field(ge=2, le=1000)] = 5
-    """Diffusion steps, of which the last is not computed; fewer than the published 5 are faster."""
-    weights_format: Literal["float", "int8"] = "float"
-    """Numbers of the denoisers' weights: float (bfloat16 with --precision bf16), or int8, on a CPU."""
     batch_size: Positive = 1024
     """Windows computed at once."""
     video: bool = False
@@ -51,7 +47,16 @@ class Estimate(StageSettings):
         return value
 
 
-class Infer(LogSettings, Estimate):
+class Sampling(StageSettings):
+    """How exactly the latents are sampled."""
+
+    steps: Annotated[int, Field(ge=2, le=1000)] = 5
+    """Diffusion steps, of which the last is not computed; fewer than the published 5 are faster."""
+    weights_format: Literal["float", "int8"] = "float"
+    """Numbers of the denoisers' weights: float (bfloat16 with --precision bf16), or int8, on a CPU."""
+
+
+class Infer(Sampling, LogSettings, Estimate):
     """Whole-body motion from a headset and two controllers."""
 
     host: str = "127.0.0.1"
@@ -98,7 +103,7 @@ class EvaluateWhole(Scored):
     """Trained weights: a file or folder (native or official), run:NAME/N, latest, or open-small."""
 
 
-class Evaluate(EvaluateWhole):
+class Evaluate(Sampling, EvaluateWhole):
     """Scores of the whole chain on the clips of a prepared store."""
 
     refine: bool = True
