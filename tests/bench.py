@@ -325,7 +325,7 @@ def main(words: list[str] | None = None) -> None:
     given = parser.parse_args(words)
     chosen, threads = given.only, given.threads
     torch.set_num_threads(threads)
-    console, machine = Console(), Machine()
+    console, machine = Console(width=None if sys.stdout.isatty() else 140), Machine()
     console.print(
         f"threads: {threads} of {os.cpu_count()}; "
         f"calibration {machine.calibration:.2f} s (100 products of 1024²), "

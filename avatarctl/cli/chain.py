@@ -15,12 +15,12 @@ from avatarctl import terminal
 from avatarctl.cli import target as one
 from avatarctl.cli.options import RunOptions, parse
 from avatarctl.config import user
-from avatarctl.errors import Stopped, UsageError
+from avatarctl.errors import CheckpointError, DataError, Stopped, UsageError
 from avatarctl.plugin.registry import Plugin, Registry
 from avatarctl.plugin.target import ALL, Link, Target
 from avatarctl.runs import chain as chains
 from avatarctl.runs import manifest
-from avatarctl.runs.folder import is_run
+from avatarctl.runs.folder import CHECKPOINTS, is_run
 
 log = logging.getLogger("avatarctl.run")
 Training = tuple[Link, one.Command, one.Asked]
@@ -51,7 +51,12 @@ def run(plugin: Plugin, target: Target, words: list[str], argv: Sequence[str], r
         trainings = _trainings(plugin, target, words, known.folder, registry, None)
     else:
         trainings = _trainings(plugin, target, words, known.folder, registry, known)
-    _run_all(target, known, trainings, argv, registry)
+    try:
+        _run_all(target, known, trainings, argv, registry)
+    except (DataError, CheckpointError):  # such as a store that is not there
+        if not any(known.folder.glob(f"*/{CHECKPOINTS}/*")):
+            shutil.rmtree(known.folder)  # it never began, and is in the way of --resume last
+        raise
 
 
 def _run_all(

@@ -275,6 +275,10 @@ def take_stage(
                 f"{target.name} has these stages, in this order\n{listed}", f"{where} --stage {names[0]}"
             )
         return (target.stages[0] if len(names) == 1 and not target.run else None), rest
+    if name == ALL and target.chain:
+        raise UsageError(
+            f"--stage {ALL}: each training has settings of its own", hint=f"{where} --stage {ALL} --dry-run"
+        )
     if not names:
         raise UsageError(f"{target.verb} {target.name} has no stages", hint=f"{where} --help")
     if name not in names:

@@ -154,7 +154,7 @@ def read_log(path: str | Path) -> HeadsetLog:
     lost = _lost(positions, quaternions)
     _check_numbers(path, numbers, table, lost)
     return HeadsetLog(
-        times=_times(table[:, 0], positions),
+        times=_times(table[:, 0], positions, lost),
         fps=table[:, 0],
         positions=positions,
         quaternions=quaternions,
@@ -303,11 +303,11 @@ def vector(values: Tensor) -> str:
     return "(" + ", ".join(f"{value:g}" for value in values.tolist()) + ")"
 
 
-def _times(fps: Tensor, positions: Tensor) -> Tensor:
+def _times(fps: Tensor, positions: Tensor, lost: Tensor) -> Tensor:
     """Moments of the frames, seconds [N]: 1 / FPS after the one before, twice that where one was dropped."""
     steps = 1 / fps
     boundaries = torch.arange(BLOCK, max(len(fps), BLOCK), BLOCK)
-    drops = len(boundaries) > 0 and _has_gaps(positions, boundaries)
+    drops = len(boundaries) > 0 and _has_gaps(positions, lost, boundaries)
     for frame in _slow(fps).tolist():
         if not (drops and frame % BLOCK == 0):
             steps[frame] = _took(*fps[frame - 1 : frame + 2].tolist())
@@ -338,12 +338,13 @@ def _took(before: float, now: float, after: float) -> float:
     return seconds if 10 / after - 9 / now > 0.3 / before else 1 / now
 
 
-def _has_gaps(positions: Tensor, boundaries: Tensor) -> bool:
+def _has_gaps(positions: Tensor, lost: Tensor, boundaries: Tensor) -> bool:
     """Whether the devices move about twice as far across the ends of blocks as beside them.
 
-    The app drops a frame there; logs from elsewhere need not.
+    The app drops a frame there; logs from elsewhere need not. A device that is lost near an end is left out.
     """
-    moved = (positions[1:] - positions[:-1]).norm(dim=-1).sum(-1)
+    moved = (positions[1:] - positions[:-1]).norm(dim=-1)
     inner = boundaries[boundaries < len(positions) - 1]
-    beside = (moved[inner - 2] + moved[inner]) / 2
-    return bool(moved[inner - 1].sum() > 1.5 * beside.sum())
+    near = torch.stack([lost[inner + place] for place in (-2, -1, 0, 1)]).any(0)
+    across, before, after = (moved[inner + place].masked_fill(near, 0.0) for place in (-1, -2, 0))
+    return bool(across.sum() > 0.75 * (before + after).sum())

@@ -78,7 +78,10 @@ def resumed(what: str, verb: str, target: str) -> Chain:
         base = folders.root() / kind
         found = sorted(path for path in base.iterdir() if is_chain(path)) if base.is_dir() else []
         if not found:
-            raise UsageError(f"there is no chain of {kind} in {folders.root()} yet", hint="start one first")
+            raise UsageError(
+                f"there is no chain of {kind} in {folders.root()} yet",
+                hint=f"avatarctl {verb} {target} --stage all",
+            )
         folder = found[-1]
     elif not is_chain(folder):
         folder = folders.root() / what.removeprefix("run:")

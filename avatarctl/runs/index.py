@@ -141,8 +141,14 @@ def weights_file(folder: Path) -> Path:
     for name in ("best", "last"):
         if checkpoint := pointed(folder, name):
             return checkpoint
-    if any(item.get("kind") == "weights" for item in manifest.read(folder).outputs):
+    about = manifest.read(folder)
+    if any(item.get("kind") == "weights" for item in about.outputs):
         return folder
+    if about.status == "failed":
+        raise DataError(
+            f"{folder}: holds no weights: it is a run of {about.kind} that failed ({about.error})",
+            hint="avatarctl runs lists others",
+        )
     raise DataError(f"{folder}: holds no weights yet", hint="let the training write a checkpoint first")
 
 

@@ -6,9 +6,10 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from avatarctl.checkpoints.native import stored_config
 from avatarctl.errors import DataError
-from avatarctl.runs import index
-from avatarctl.runs.folder import CHECKPOINTS, is_run
+from avatarctl.runs import chain, index
+from avatarctl.runs.folder import CHECKPOINTS, WEIGHTS, is_run, root
 from avatarctl.runs.index import Accept
 
 
@@ -49,6 +50,21 @@ def several(words: str) -> list[str]:
     if "," not in words or Path(words).expanduser().exists():
         return [words]
     return [word.strip() for word in words.split(",") if word.strip()]
+
+
+def of_chain(words: str) -> list[Path]:
+    """The files that hold every part of a chain of trainings, the last one's first; none for other words."""
+    path = Path(words.removeprefix("run:")).expanduser()
+    chains = [folder for folder in (root() / path, path) if chain.is_chain(folder)]
+    files: list[Path] = []
+    parts: set[str] = set()
+    for run in reversed(chain.read(chains[0]).runs() if chains else []):
+        file = run / WEIGHTS
+        own = set(stored_config(file).get("parts", [])) if file.is_file() else set()
+        if own - parts:
+            files.append(file)
+            parts |= own
+    return files
 
 
 def embedded_weights(declared: Iterable[Any]) -> Mapping[str, Path]:

@@ -21,7 +21,7 @@ from avatarctl.runs import report, saving
 from avatarctl.runs.events import Event, Kind, Observers
 from avatarctl.runs.folder import SETTINGS
 from avatarctl.runs.index import Accept
-from avatarctl.runs.inputs import find_weights, several
+from avatarctl.runs.inputs import find_weights, of_chain, several
 from avatarctl.runs.manifest import Manifest, now, plain
 from avatarctl.runs.provenance import record
 from avatarctl.runs.signals import StopRequest
@@ -164,10 +164,10 @@ class Run:
         target = target or self.manifest.what["target"]
         paths = []
         for one in several(words):
-            path = find_weights(one, target, stage, self.declared_weights, accept)
-            if one != str(path):
-                self.log.info("weights '%s': %s", one, path)
-            paths.append(self.input(path, one))
+            found = of_chain(one) or [find_weights(one, target, stage, self.declared_weights, accept)]
+            if one != str(found[0]):
+                self.log.info("weights '%s': %s", one, ", ".join(map(str, found)))
+            paths += [self.input(path, one) for path in found]
         return open_weights(paths, [item for item in self.declared_weights if getattr(item, "read", None)])
 
     def report(self, table: Any = None, /, **numbers: Any) -> None:

@@ -43,9 +43,13 @@ def run(settings: PrepareHeadset, run: Run) -> None:
     checked = [_checked(log, settings) for log in logs]
     _tell(checked, run)
     run.save("report.html", headset_report.page(run, checked, settings.skip_first))
-    rows = []
+    rows, bad = [], []
     for log, name in zip(logs, names, strict=True):
-        tracking = tracking_of(log, settings)
+        try:
+            tracking = tracking_of(log, settings)
+        except DataError as error:
+            bad.append(error)
+            continue
         sparse = tracking.features()
         if "features" in settings.layout:
             run.save(f"{name}.npz", {"sparse": sparse, "fps": np.array(tracking.fps)}, "features")
@@ -57,7 +61,11 @@ def run(settings: PrepareHeadset, run: Run) -> None:
         rows.append(
             {"recording": log.path.name, "frames": len(sparse), "fps": tracking.fps, "seconds": seconds}
         )
-    run.report(rows)
+    if rows:
+        run.report(rows)
+    if bad:
+        made = f"; what was found, with a picture: {run.folder / 'report.html'}"
+        raise DataError("\n".join(error.message for error in bad), hint=bad[0].hint + made)
 
 
 def reading_of(settings: LogSettings) -> Reading:

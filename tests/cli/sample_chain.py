@@ -8,6 +8,7 @@ from pydantic import Field
 
 from avatarctl.api import Link, Stage, Target, hookimpl
 from avatarctl.config import Group, StageSettings, WeightsPath
+from avatarctl.errors import DataError
 
 
 class Pace(Group):
@@ -44,6 +45,8 @@ class Second(StageSettings):
 
 def step(settings: Any, run: Any) -> None:
     """Report a size."""
+    if settings.size == 0:
+        raise DataError("nothing has this size")
     run.report(size=settings.size)
 
 

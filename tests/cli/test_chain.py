@@ -64,6 +64,12 @@ def test_a_chain_is_resumed_where_it_failed_with_the_words_it_began_with(command
     assert settings_of(tmp_path, "two")["width"] == 3
 
 
+def test_a_chain_that_never_began_is_not_in_the_way(command, tmp_path):
+    answer = command("train", "chain", "--stage", "all", "-s", "one.size=0")
+    assert (answer.code, "nothing has this size" in answer.err) == (5, True)
+    assert not list((tmp_path / "runs" / "train-chain-all").iterdir())
+
+
 def test_what_is_no_chain_is_not_resumed(command, tmp_path):
     assert command("train", "chain", "--stage", "first").code == 0
     for words in ("runs/train-chain-first/001", "last", "nowhere"):

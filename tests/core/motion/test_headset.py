@@ -208,3 +208,15 @@ def test_devices_without_rotation_place_or_movement_are_lost(tracking, tmp_path)
     assert lost.nonzero().tolist() == [[5, 1], [7, 2], *([frame, 2] for frame in range(21, 31))]
     with pytest.raises(DataError, match=r"line 11: LeftController-Rotation: .* tracking was lost"):
         Tracking.read(path, skip_first=0)
+
+
+def test_a_hand_that_comes_back_at_the_end_of_a_block_is_no_dropped_frame(tracking, tmp_path):
+    frames = torch.arange(240).clamp(max=len(tracking) - 1)
+    whole = Tracking(tracking.rotations[frames], tracking.positions[frames], 60.0)
+    path = write_headset_log(whole, tmp_path / "log.txt")
+    lines = path.read_text().split("\n\n")
+    for frame in range(151, 200):
+        lines[frame] = re.sub(r"(Left\w*-Position): \([^)]*", r"\1: (0, 0, 0", lines[frame])
+        lines[frame] = re.sub(r"(Left\w*-Rotation): \([^)]*", r"\1: (0, 0, 0, 0", lines[frame])
+    path.write_text("\n\n".join(lines))
+    assert float(read_log(path).times[-1]) == pytest.approx(239 / 60, abs=1e-4)

@@ -71,6 +71,13 @@ def test_weights_of_a_run_are_the_final_else_the_best_else_the_last(three):
     assert index.weights_file(three[0]).name == "weights.safetensors"
 
 
+def test_a_run_that_failed_is_no_source_of_weights(opened):
+    with pytest.raises(DataError, match="broken"), opened() as run:
+        raise DataError("broken")
+    with pytest.raises(DataError, match=r"train-tiny-first that failed \(broken\)"):
+        index.weights_file(run.folder)
+
+
 def test_a_pointer_never_leads_out_of_its_folder(three):
     folder = three[2]
     (folder / "checkpoints").mkdir()

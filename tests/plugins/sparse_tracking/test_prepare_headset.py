@@ -139,6 +139,10 @@ def test_lost_hands_are_refused_or_filled(tmp_path):
         prepare(tmp_path / "run", recording=[path], skip_first=0)
     assert "--lost-hands" in caught.value.hint
     assert (tmp_path / "run" / "report.html").is_file()
+    good = write_headset_log(tracking, tmp_path / "good.txt")
+    with pytest.raises(DataError, match=r"lost\.txt: line 121"):
+        prepare(tmp_path / "both", recording=[path, good], skip_first=0)
+    assert len(read_recording(tmp_path / "both" / "good.npz")[0]) == len(tracking) - 1
     prepare(tmp_path / "filled", recording=[path], skip_first=0, lost_hands="interpolate")
     sparse, _ = read_recording(tmp_path / "filled" / "lost.npz")
     hand = sparse[:, 30:33]  # the left controller's place

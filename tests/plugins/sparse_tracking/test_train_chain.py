@@ -14,8 +14,10 @@ import pytest
 from avatarctl_sparse_tracking.plugin import avatarctl_targets
 from safetensors.torch import load_file
 
+from avatarctl.checkpoints import open_weights
 from avatarctl.runs import index
 from avatarctl.runs.folder import WEIGHTS
+from avatarctl.runs.inputs import of_chain
 
 TINY = Path(__file__).with_name("tiny.yaml")
 LINKS = [
@@ -58,6 +60,10 @@ def test_killed_in_every_training_and_resumed_it_makes_the_same_weights(small_st
         killed, once = (load_file(place / link / WEIGHTS) for place in (chain, tmp_path / "whole"))
         assert killed.keys() == once.keys()
         assert all(killed[name].equal(once[name]) for name in once), link
+    everything = open_weights(of_chain(str(tmp_path / "whole")))
+    assert set(everything.parts) == {
+        "upper_vqvae", "lower_vqvae", "upper", "lower", "decoder", "refiner"
+    }  # fmt: skip
     again = start(tmp_path, *words)
     _, trouble = again.communicate()
     assert again.returncode == 2
