@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import hashlib
 import os
 import tempfile
 from collections.abc import Iterator
@@ -94,6 +93,8 @@ def write_text(path: str | Path, text: str) -> Path:
 
 def digest(path: str | Path) -> str:
     """`sha256:...` of a file, `sha256-ends:...` of a large one (size, ends), `sha256-tree:` of a folder."""
+    import hashlib
+
     path = Path(path)
     total = hashlib.sha256()
     if path.is_dir():

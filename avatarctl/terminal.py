@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import logging
 import os
+import shutil
+import sys
 import time
 from collections.abc import Iterable, Iterator, Sized
-from typing import TypeVar
+from functools import cache
+from typing import TYPE_CHECKING, TypeVar
 
-from rich.console import Console
+if TYPE_CHECKING:
+    from rich.console import Console
 
 Item = TypeVar("Item")
 LINE_SECONDS = 10.0
@@ -17,14 +21,6 @@ LINE_SECONDS = 10.0
 log = logging.getLogger(__name__)
 _consoles: dict[str, Console] = {}
 _levels = {"console": logging.INFO}
-
-
-class _Pipe(Console):
-    """A console whose reader may go away (`| head`): the work goes on, the words go nowhere."""
-
-    def on_broken_pipe(self) -> None:
-        """Send what is still written to the null device."""
-        os.dup2(os.open(os.devnull, os.O_WRONLY), self.file.fileno())
 
 
 def out() -> Console:
@@ -39,8 +35,50 @@ def err() -> Console:
 
 def _console(name: str) -> Console:
     if name not in _consoles:
-        _consoles[name] = _Pipe(stderr=name == "err", highlight=False, soft_wrap=False)
+        _consoles[name] = _pipe_class()(stderr=name == "err", highlight=False, soft_wrap=False)
     return _consoles[name]
+
+
+@cache
+def _pipe_class() -> type[Console]:
+    # rich is a quarter of what a listing page costs: whoever prints plain lines does without it.
+    from rich.console import Console
+
+    class Pipe(Console):
+        """A console whose reader may go away (`| head`): the work goes on, the words go nowhere."""
+
+        def on_broken_pipe(self) -> None:
+            """Send what is still written to the null device."""
+            _nobody_reads(self.file.fileno())
+
+    return Pipe
+
+
+def _nobody_reads(descriptor: int) -> None:
+    os.dup2(os.open(os.devnull, os.O_WRONLY), descriptor)
+
+
+def line(*parts: tuple[str, str]) -> None:
+    """One line on stdout, as it is.
+
+    Args:
+        parts: Words and their style; into a pipe or file they go without it, and without loading rich.
+    """
+    if not (sys.stdout.isatty() or os.environ.get("FORCE_COLOR")):
+        try:
+            sys.stdout.write("".join(words for words, _ in parts) + "\n")
+            sys.stdout.flush()
+        except BrokenPipeError:
+            _nobody_reads(sys.stdout.fileno())
+        return
+    from rich.text import Text
+
+    out().print(Text.assemble(*parts), soft_wrap=True)
+
+
+def columns() -> int:
+    """Width of stdout in characters: COLUMNS, the terminal's, or 80."""
+    return shutil.get_terminal_size().columns
 
 
 class ConsoleLog(logging.Handler):

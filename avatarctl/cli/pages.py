@@ -7,8 +7,6 @@ import tempfile
 import traceback
 from collections.abc import Iterable, Mapping
 
-from rich.text import Text
-
 from avatarctl import terminal
 from avatarctl.errors import AvatarError
 from avatarctl.plugin.registry import Registry
@@ -74,22 +72,20 @@ def not_loaded(registry: Registry) -> None:
     broken = [plugin.name for plugin in registry.broken()]
     if broken:
         line = f"not loaded: {', '.join(broken)} (avatarctl plugins says why)"
-        terminal.err().print(Text(line, "yellow"), soft_wrap=True)
+        terminal.err().print(line, style="yellow", markup=False, soft_wrap=True)
 
 
 def say(line: str, style: str = "") -> None:
     """One line on stdout, as it is."""
-    terminal.out().print(Text(line, style), soft_wrap=True)
+    terminal.line((line, style))
 
 
 def _block(head: str, items: list[tuple[str, str]]) -> None:
     """Lines `head  name  summary`, the head on the first one, each cut to the width."""
     for index, (name, summary) in enumerate(items):
-        line = Text(f"{head if index == 0 else '':9}")
-        line.append(f"{name:16} ", NAME)
-        line.append(summary)
-        line.truncate(width(), overflow="ellipsis")
-        terminal.out().print(line, soft_wrap=True)
+        left = width() - 9 - max(16, len(name)) - 1
+        summary = summary if len(summary) <= left else summary[: max(left - 1, 0)] + "…"
+        terminal.line((f"{head if index == 0 else '':9}", ""), (f"{name:16} ", NAME), (summary, ""))
 
 
 def rows(items: Iterable[tuple[str, str]], indent: int = 0) -> None:
@@ -99,10 +95,8 @@ def rows(items: Iterable[tuple[str, str]], indent: int = 0) -> None:
     column = indent + max(column, 18 - indent) + 2
     for name, summary in items:
         lines = wrapped(summary, width() - column)
-        line = Text(" " * indent)
-        line.append(name, NAME)
-        line.append(" " * (column - len(line)) + lines[0])
-        terminal.out().print(line, soft_wrap=True)
+        gap = " " * (column - indent - len(name))
+        terminal.line((" " * indent, ""), (name, NAME), (gap + lines[0], ""))
         for more in lines[1:]:
             say(" " * column + more)
 
@@ -116,7 +110,7 @@ def wrapped(text: str, columns: int) -> list[str]:
 
 def width() -> int:
     """Columns of a page."""
-    return min(terminal.out().width, WIDEST)
+    return min(terminal.columns(), WIDEST)
 
 
 def failure(error: AvatarError, *, with_trace: bool = False) -> None:
@@ -155,7 +149,8 @@ def bug(error: Exception) -> int:
 def _trace(error: BaseException) -> None:
     """The traceback, where -v asks for it."""
     if terminal.is_verbose():
-        terminal.err().print(Text("".join(traceback.format_exception(error))), soft_wrap=True)
+        trace = "".join(traceback.format_exception(error))
+        terminal.err().print(trace, markup=False, soft_wrap=True)
 
 
 def _trace_file(error: Exception) -> str:
@@ -167,6 +162,8 @@ def _trace_file(error: Exception) -> str:
 
 
 def _labelled(label: str, style: str, text: str) -> None:
+    from rich.text import Text
+
     for index, line in enumerate(text.splitlines() or [""]):
         head = f"{label if index == 0 else '':{max(7, len(label) + 2)}}"
         terminal.err().print(Text.assemble((head, style), line), soft_wrap=True)

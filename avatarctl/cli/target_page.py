@@ -6,8 +6,6 @@ import re
 from itertools import zip_longest
 from typing import TYPE_CHECKING, Any
 
-from rich.text import Text
-
 from avatarctl import terminal
 from avatarctl.cli.pages import NAME, rows, say, stage_rows, width, wrapped
 from avatarctl.plugin.registry import Registry
@@ -118,11 +116,8 @@ def _table(title: str, items: list[Row]) -> None:
     for row, (kinds, defaults) in zip(items, cells, strict=True):
         about = wrapped(row[3], width() - name - kind - default - 8)
         for index, (first, second, third) in enumerate(zip_longest(kinds, defaults, about, fillvalue="")):
-            line = Text("  ")
-            line.append(f"{row[0] if index == 0 else '':{name}}  ", NAME)
-            line.append(f"{first:{kind}}  {second:{default}}  {third}")
-            line.rstrip()
-            terminal.out().print(line, soft_wrap=True)
+            rest = f"{first:{kind}}  {second:{default}}  {third}".rstrip()
+            terminal.line(("  ", ""), (f"{row[0] if index == 0 else '':{name}}  ", NAME), (rest, ""))
 
 
 def _presets(command: Command, cls: type[BaseModel], registry: Registry) -> None:
