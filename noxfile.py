@@ -18,7 +18,7 @@ def lint(session: nox.Session) -> None:
 @nox.session
 def types(session: nox.Session) -> None:
     """Static types, strict."""
-    session.run("mypy", "avatarctl", "plugins/avatarctl_sparse_tracking")
+    session.run("mypy", "avatarctl", "plugins/avatarctl_sparse_tracking", "plugins/avatarctl_audio2motion")
 
 
 @nox.session

@@ -24,6 +24,8 @@ OWN = {
 }
 """The core's own commands with their one-line summaries."""
 HELP = ("--help", "-h", "help")
+DEMO = "sparse-tracking"
+"""What `avatarctl demo` alone shows."""
 COMPLETE = "--complete"
 """The hidden word that the completion scripts call."""
 
@@ -106,12 +108,12 @@ def _version() -> int:
 
 
 def _verb(verb: str, rest: list[str], typed: list[str], registry: Registry) -> int:
-    """The verb's page, or one of its targets; `demo` alone means its first target."""
+    """The verb's page, or one of its targets; `demo` alone means the main one."""
     from avatarctl.cli import pages
 
     targets = registry.targets(verb)
     if verb == "demo" and targets and (not rest or rest[0].startswith("-")):
-        rest = [targets[0][1].name, *rest]
+        rest = [DEMO if registry.find(verb, DEMO) else targets[0][1].name, *rest]
     if not rest or rest[0] in HELP:
         pages.verb(verb, registry)
         return 0

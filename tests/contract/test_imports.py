@@ -13,7 +13,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 ORDER = [
     "errors", "files", "terminal", "config", "plugin", "api", "device", "geometry", "nn", "diffusion",
-    "quantize", "assets", "checkpoints", "body", "motion", "data", "metrics", "render", "export", "runs",
+    "quantize", "audio", "assets", "checkpoints", "body", "motion", "data", "metrics", "render", "export", "runs",
     "engine", "builtin", "cli",
 ]  # fmt: skip
 CORE, PLUGINS = ROOT / "avatarctl", ROOT / "plugins"
@@ -30,7 +30,7 @@ MAY = {
 }
 COMMAND_LINE = {"typer"}
 """What only the command's own pages may import on top."""
-OPTIONAL = {"numba", "pytorch3d", "viser", "ray", "tensorboard"}
+OPTIONAL = {"numba", "pytorch3d", "viser", "ray", "tensorboard", "gradio", "sklearn"}
 """A module that needs one of these when it is loaded is itself loaded only by functions."""
 
 

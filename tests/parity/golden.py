@@ -33,6 +33,10 @@ WAITING: dict[tuple[str, str], str] = {}
 """Kinds that may lack a check, each with the reason."""
 
 
+class Absent(Exception):
+    """A check needs a file that is no part of this project; the case waits, and says so."""
+
+
 @dataclass(frozen=True)
 class Case:
     """One golden case: its JSON `words`, its arrays, and the folder of its system's manifests and recipes."""
@@ -142,7 +146,10 @@ def run(case: Case) -> Result:
         return Result("waiting", note=reason) if reason else Result("no check", note=f"kind '{case.kind}'")
     arrays = case.arrays()
     inputs = checks.inputs.get(case.kind, ())
-    computed = checks.kinds[case.kind](case.words, dict(arrays), case.folder)
+    try:
+        computed = checks.kinds[case.kind](case.words, dict(arrays), case.folder)
+    except Absent as error:
+        return Result("waiting", note=str(error))
     wanted = [name for name in arrays if not any(fnmatchcase(name, pattern) for pattern in inputs)]
     missing = [name for name in wanted if name not in computed]
     unknown = [name for name in computed if name not in wanted]

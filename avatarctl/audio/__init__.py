@@ -1,0 +1,1 @@
+"""Sound: files of any kind as samples, resampling, and who speaks when."""

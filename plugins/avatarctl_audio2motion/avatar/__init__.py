@@ -1,0 +1,1 @@
+"""The Codec Avatar Body: skeleton, texture-space tools, networks, and the drawn person."""

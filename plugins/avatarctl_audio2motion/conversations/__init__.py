@@ -1,0 +1,1 @@
+"""Recorded conversations: reading the published folders, statistics, splits, crops and chunks."""
