@@ -14,6 +14,9 @@ from avatarctl_sparse_tracking.settings_headset import LogSettings
 Positive = Annotated[int, Field(gt=0)]
 NotNegative = Annotated[float, Field(ge=0)]
 Port = Annotated[int, Field(gt=0, lt=65536)]
+LIVE_ONLY = (
+    "host", "port", "send_host", "send_port", "headset", "left", "right", "seconds", "patience",
+)  # fmt: skip
 
 
 class Estimate(StageSettings):
@@ -35,6 +38,13 @@ class Estimate(StageSettings):
     """Windows computed at once."""
     video: bool = False
     """Also make video.mp4."""
+
+    @field_validator("video")
+    @classmethod
+    def _no_film_of_live(cls, value: bool, info: ValidationInfo) -> bool:
+        if value and info.data.get("live"):
+            raise ValueError("--live makes no film; record the motion in the program that receives it")
+        return value
 
     @field_validator("recording")
     @classmethod
@@ -77,6 +87,14 @@ class Infer(Sampling, LogSettings, Estimate):
     """Live: stop so long after the first pose; 0 goes on until Ctrl-C."""
     patience: NotNegative = 60.0
     """Live: stop when no pose has come for so many seconds; 0 waits for ever."""
+
+    @field_validator(*LIVE_ONLY)
+    @classmethod
+    def _needs_live(cls, value: object, info: ValidationInfo) -> object:
+        # A settings file names every field: only what differs from its default was meant.
+        if not info.data.get("live") and value != cls.model_fields[str(info.field_name)].default:
+            raise ValueError("goes with --live only")
+        return value
 
 
 class Scored(StageSettings):

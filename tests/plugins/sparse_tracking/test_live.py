@@ -253,6 +253,10 @@ def test_a_recording_or_live_is_needed(capsys, tmp_path, monkeypatch):
     assert "RECORDING is missing" in capsys.readouterr().err
     assert main(["infer", "sparse", "a.txt", "--live"]) == 3
     assert "--live takes no recording" in capsys.readouterr().err
+    assert main(["infer", "sparse", "a.txt", "--port", "4000"]) == 3
+    assert "port: found 4000, goes with --live only" in capsys.readouterr().err
+    assert main(["infer", "sparse", "--live", "--video"]) == 3
+    assert "--live makes no film" in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
 
 
