@@ -105,19 +105,21 @@ class ConsoleLog(logging.Handler):
 _handler = ConsoleLog()
 
 
-def setup(quiet: bool = False, verbose: int = 0) -> None:
+def setup(quiet: bool = False, verbose: int = 0, package: str = "avatarctl") -> None:
     """New consoles for the present stdout and stderr, and the log lines that the user wants to see.
 
     Args:
         quiet: Warnings only.
         verbose: From 1 on, debug lines too.
+        package: The plugin that runs, whose log lines are seen as the core's are.
     """
     _consoles.clear()
     _levels["console"] = logging.WARNING if quiet else logging.DEBUG if verbose else logging.INFO
     root = logging.getLogger()
     if _handler not in root.handlers:
         root.addHandler(_handler)
-    logging.getLogger("avatarctl").setLevel(min(_levels["console"], logging.INFO))
+    for name in ("avatarctl", package):
+        logging.getLogger(name).setLevel(min(_levels["console"], logging.INFO))
 
 
 def progress(iterable: Iterable[Item], what: str, total: int | None = None) -> Iterator[Item]:

@@ -290,6 +290,20 @@ def training(machine: Machine) -> Iterator[Row]:
         yield Row(f"training step, {name}", timed(step, 1), limit, note=f"{stages.BATCH} windows")
 
 
+def audio2motion(machine: Machine) -> Iterator[Row]:
+    """Twenty seconds of two voices at the published sizes."""
+    module = _module(Path(__file__).with_name("bench_audio2motion.py"))
+    for one in module.workloads():
+        with torch.no_grad(), FlopCounterMode(display=False) as counter:
+            one.work()
+        limit = machine.limit(counter.get_total_flops())
+        with torch.no_grad():
+            seconds = timed(one.work, 2)
+            other = one.repeats * timed(one.slow, 1) if one.slow else 0.0
+        scaled = one.published / module.THEIRS * machine.calibration
+        yield Row(one.name, seconds, limit, other, note=f"published, by calibration: {_time(scaled)}")
+
+
 def _weights(name: str) -> Path:
     from avatarctl_sparse_tracking.plugin import avatarctl_weights
 
@@ -301,6 +315,7 @@ def _module(path: Path) -> ModuleType:
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
+    sys.modules[path.stem] = module
     spec.loader.exec_module(module)
     return module
 
@@ -314,6 +329,7 @@ WORKLOADS = {
     "inference": inference,
     "formats": formats,
     "training": training,
+    "audio2motion": audio2motion,
 }
 
 

@@ -1,4 +1,4 @@
-"""Arrays from .npz archives of strangers: no pickles, no array larger than the archive can hold."""
+"""Arrays from .npz and .npy files of strangers: no pickles, no array larger than the file can hold."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import zipfile
 import zlib
 from collections.abc import Iterable
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 
@@ -71,13 +72,43 @@ def read_npz(path: str | Path, names: Iterable[str] | None = None) -> dict[str, 
     return found
 
 
+def read_npy(path: str | Path, what: str) -> np.ndarray:
+    """The array in a .npy file.
+
+    Args:
+        what: The thing expected, for the message ("face codes").
+
+    Raises:
+        DataError: It is no .npy, broken, or a pickle.
+    """
+    path = check_input_file(path, what)
+    try:
+        with path.open("rb") as file:
+            shape, dtype = npy_header(file)
+            held = path.stat().st_size - file.tell()
+        if dtype.hasobject or held != math.prod(shape) * dtype.itemsize:
+            raise ValueError(f"an array of {list(shape)} {dtype} has {held} bytes of data")
+        array: np.ndarray = np.load(path, allow_pickle=False)
+    except BROKEN as error:
+        raise DataError(f"{path}: not a readable .npy with {what}: {error}", hint=HINT) from error
+    return array
+
+
+def npy_header(file: IO[bytes]) -> tuple[tuple[int, ...], np.dtype]:
+    """Shape and number type of a .npy stream, which is left at the start of its data.
+
+    Raises:
+        ValueError: It is none.
+    """
+    version = np.lib.format.read_magic(file)
+    read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+    shape, _, dtype = read(file)
+    return shape, dtype
+
+
 def _header(path: Path, archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> tuple[tuple[int, ...], np.dtype]:
     with archive.open(info) as file:
-        version = np.lib.format.read_magic(file)
-        read = (
-            np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-        )
-        shape, _, dtype = read(file)
+        shape, dtype = npy_header(file)
         start = file.tell()
     held = math.prod(shape) * dtype.itemsize
     if not dtype.hasobject and (start + held != info.file_size or held > RATIO * max(path.stat().st_size, 1)):

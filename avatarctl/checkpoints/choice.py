@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+
+STEP = re.compile(r"(.*?)(\d{5,})")
+"""A file name that ends in the step of its training (model000155000); fewer digits may be a version."""
 
 
 @dataclass(frozen=True)
@@ -25,7 +29,7 @@ class Choice:
     def line(self, folder: Path, files: Iterable[Held]) -> str:
         """What is taken from which file, where some are left out; else nothing."""
         used = {*self.taken.values(), *(path for paths in self.unclear.values() for path in paths)}
-        left = [str(held.path.relative_to(folder)) for held in files if held.path not in used]
+        left = [str(held.path.relative_to(folder)) for held in files if held.parts and held.path not in used]
         if not left or not self.taken:
             return ""
         parts: dict[Path, list[str]] = {}
@@ -39,7 +43,7 @@ def choose(files: Iterable[Held]) -> Choice:
     """The file that each part is taken from.
 
     Of several, the one with the most parts (it was trained later); of several in one folder with as many, the
-    one called best. Files in different folders have equal right.
+    one called best, else that of the highest step in its name. Files in different folders have equal right.
     """
     holders: dict[str, list[Held]] = {}
     for held in files:
@@ -61,6 +65,11 @@ def choose(files: Iterable[Held]) -> Choice:
 
 
 def _best(paths: list[Path]) -> list[Path]:
-    """Of files in one folder the one called best; all where none or several are."""
+    """Of files in one folder the one called best, else the one of the highest step; all where neither is."""
     best = [path for path in paths if path.name.startswith("best")]
-    return best if len(best) == 1 else paths
+    if len(best) == 1:
+        return best
+    steps = {path: found for path in paths if (found := STEP.fullmatch(path.stem))}
+    if len({found[1] for found in steps.values()}) == 1:
+        return [max(steps, key=lambda path: int(steps[path][2]))]
+    return paths

@@ -14,7 +14,6 @@ from avatarctl.checkpoints import native
 from avatarctl.checkpoints.choice import Choice, Held, choose
 from avatarctl.checkpoints.load import is_finite
 from avatarctl.checkpoints.official import (
-    INSPECT,
     Header,
     Weights,
     assemble,
@@ -125,12 +124,13 @@ def _native(path: Path, readers: list[Reader]) -> Description:
 def _folder(path: Path, readers: list[Reader]) -> Description:
     """Every weight file below a folder, and together the networks that are taken of them."""
     files, refused = held_in(path, readers)
-    if not files:
-        raise CheckpointError("\n".join(refused.values()), hint=INSPECT)
     choice = choose(files)
     facts: dict[str, Any] = {}
     opened: list[Weights] = []
     for held in files:
+        if not held.parts:
+            facts[str(held.path.relative_to(path))] = describe_weights(held.path, readers).what
+            continue
         weights = open_weights(held.path, readers)
         plain = Description(held.path, "weights", ", ".join(held.parts))
         facts[str(held.path.relative_to(path))] = _by_its_plugin(plain, weights, readers).what + _use(

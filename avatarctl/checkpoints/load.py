@@ -14,11 +14,14 @@ MOST = 8
 """Names listed per kind of difference."""
 
 
-def load_strict(module: nn.Module, tensors: Mapping[str, Tensor], where: str) -> None:
+def load_strict(
+    module: nn.Module, tensors: Mapping[str, Tensor], where: str, *, is_shared: bool = False
+) -> None:
     """Copy tensors into a module that must have exactly their names and shapes; number types are converted.
 
     Args:
         where: The file, and the part of it, for the message.
+        is_shared: The module takes the tensors themselves, for one that is never trained: half the memory.
 
     Raises:
         CheckpointError: Names or shapes differ, or a tensor holds numbers that are not finite.
@@ -43,7 +46,8 @@ def load_strict(module: nn.Module, tensors: Mapping[str, Tensor], where: str) ->
                 f"{where}: {name}: holds numbers that are not finite",
                 hint="take another checkpoint of the run",
             )
-    module.load_state_dict({name: tensor.to(wanted[name].dtype) for name, tensor in tensors.items()})
+    converted = {name: tensor.to(wanted[name].dtype) for name, tensor in tensors.items()}
+    module.load_state_dict(converted, assign=is_shared)
 
 
 def is_finite(tensor: Tensor) -> bool:

@@ -119,6 +119,8 @@ def _open_file(path: Path, readers: list[Reader]) -> Weights:
             f"{path}: {len(header)} tensors in no known layout ({names or 'none'}, ...)",
             hint=f"{INSPECT}; avatarctl plugins lists what is installed",
         )
+    if not reader.read:
+        raise CheckpointError(f"{path}: {reader.summary}; expected trained networks", hint=INSPECT)
     content = resolve(reader.read)(path)
     if isinstance(content, Weights):
         return content
@@ -176,8 +178,6 @@ def native_weights(path: Path, tensors: dict[str, Tensor], config: dict[str, Any
 def _open_folder(folder: Path, readers: list[Reader]) -> Weights:
     """The parts of all weight files below a folder; only files of which something is taken are read."""
     files, refused = held_in(folder, readers)
-    if not files:
-        raise CheckpointError("\n".join(refused.values()), hint=INSPECT)
     for message in refused.values():
         log.warning("left out: %s", message)
     choice = choose(files)
@@ -203,8 +203,10 @@ def assemble(folder: Path, choice: Choice, opened: Iterable[Weights]) -> Weights
 def held_in(folder: Path, readers: Iterable[Reader]) -> tuple[list[Held], dict[Path, str]]:
     """The weight files below a folder with their parts, and those that cannot be used, with the reason.
 
+    Files that a plugin knows as no networks, such as a renderer's, have no parts.
+
     Raises:
-        CheckpointError: There is none, or there are too many.
+        CheckpointError: There is none with networks, or there are too many files.
     """
     files = sorted(path for path in folder.rglob("*") if path.suffix in SUFFIXES and path.is_file())
     if not files or len(files) > MOST_FILES:
@@ -218,6 +220,9 @@ def held_in(folder: Path, readers: Iterable[Reader]) -> tuple[list[Held], dict[P
             held.append(Held(path, _parts_of(path, readers)))
         except AvatarError as error:
             refused[path] = error.message
+    if not any(one.parts for one in held):
+        others = [f"{one.path}: holds no networks" for one in held]
+        raise CheckpointError("\n".join([*refused.values(), *others]), hint=INSPECT)
     return held, refused
 
 
@@ -227,7 +232,10 @@ def _parts_of(path: Path, readers: list[Reader]) -> tuple[str, ...]:
     if is_safetensors(path):
         listed = native.stored_config(path).get("parts")
         return tuple(map(str, listed)) if isinstance(listed, list) else ("",)
-    return find_reader(path, readers).parts or tuple(_open_file(path, readers).parts)
+    found = find_reader(path, readers)
+    if found.reader is not None and not found.reader.read:
+        return ()
+    return found.parts or tuple(_open_file(path, readers).parts)
 
 
 def joined(several: Sequence[Weights]) -> Weights:

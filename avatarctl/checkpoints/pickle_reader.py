@@ -257,8 +257,11 @@ def _guarded(path: Path, kind: type[AvatarError], what: str, read: Callable[[], 
         raise kind(f"{path}: {what}: refused: {reason}", hint="copy or download the file again") from error
 
 
-def load_pickle(path: str | Path) -> Any:
+def load_pickle(path: str | Path, start: int = 0) -> Any:
     """The content of a pickle file as plain containers, arrays and inert records.
+
+    Args:
+        start: Bytes of something else before the pickle.
 
     Raises:
         DataError: The file is broken, or asks for more memory than it can need.
@@ -268,6 +271,7 @@ def load_pickle(path: str | Path) -> Any:
 
     def read() -> Any:
         with path.open("rb") as file:
+            file.seek(start)
             return _read_one(file, limit)
 
     return _guarded(path, DataError, "pickle", read)

@@ -291,7 +291,7 @@ def _weights_readers(found: Description, registry: Registry) -> list[str]:
     reader = next((item for item in registry.weights() if item.name == name), None)
     targets: list[Target] = []
     if reader is not None:
-        package = reader.read.partition(".")[0]
+        package = (reader.read or reader.sniff).partition(".")[0]
         owners = [item for item in registry.plugins if item.ref.partition(".")[0] == package]
         targets = [target for plugin in owners for target in plugin.targets]
     else:  # our own files are called after the training that made them: train-TARGET-STAGE

@@ -128,7 +128,9 @@ def prepare(plugin: Plugin, target: Target, rest: Sequence[str], registry: Regis
     command = Command(plugin, target, stage)
     cls = command.settings()
     fields, options = parse(cls, rest, command.words)
-    terminal.setup(quiet=options.quiet or not terminal.is_first_process(), verbose=options.verbose)
+    is_quiet = options.quiet or not terminal.is_first_process()
+    package = re.split(r"[.:]", command.step.run)[0]
+    terminal.setup(quiet=is_quiet, verbose=options.verbose, package=package)
     user.apply()
     resolved = resolve(command, cls, registry, fields, options)
     if options.dry_run:

@@ -33,6 +33,11 @@ def config_file() -> Path:
     return Path(base) / "avatarctl" / "config.yaml"
 
 
+def cache_folder() -> Path:
+    """Where results are kept that can be computed again; it need not exist, and may be deleted."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "avatarctl"
+
+
 def apply() -> None:
     """Bring the file's values into the environment, where the packages below look; what is set there stays.
 

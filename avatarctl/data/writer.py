@@ -83,6 +83,25 @@ class StoreWriter:
         """The manifest of the finished store that is there, if any."""
         return read_manifest(self.folder) if (self.folder / MANIFEST).is_file() else None
 
+    def check_replace(self, replace: bool) -> None:
+        """Refuse to overwrite a store of other attributes unless told to; a broken one is in nobody's way.
+
+        Raises:
+            DataError: There is one.
+        """
+        try:
+            existing = self.existing()
+        except DataError:
+            return
+        if not existing or replace or existing["attributes"] == self.attributes:
+            return
+        old, new = existing["attributes"], self.attributes
+        changed = [key for key in sorted({*old, *new}) if old.get(key) != new.get(key)]
+        raise DataError(
+            f"{self.folder}: holds a store made in another way ({', '.join(changed)} differ)",
+            hint="choose another --store, or replace it with --replace",
+        )
+
     def is_finished(self, inputs: str) -> bool:
         """Whether the store that is there was made from the same inputs, and is whole."""
         try:

@@ -89,6 +89,19 @@ def matrix_from_quaternion(quaternion: Tensor) -> Tensor:
     return torch.stack(rows, dim=-1).unflatten(-1, (3, 3))
 
 
+def quaternion_product(left: Tensor, right: Tensor) -> Tensor:
+    """Hamilton products wxyz [..., 4]: the rotation `right`, then `left`; leading shapes broadcast."""
+    expect(left, "... 4", "left")
+    expect(right, "... 4", "right")
+    a, b, c, d = left.unbind(-1)
+    w, x, y, z = right.unbind(-1)
+    parts = [
+        a * w - b * x - c * y - d * z, a * x + b * w + c * z - d * y,
+        a * y - b * z + c * w + d * x, a * z + b * y - c * x + d * w,
+    ]  # fmt: skip
+    return torch.stack(parts, dim=-1)
+
+
 def axis_angle_from_quaternion(quaternion: Tensor) -> Tensor:
     """Axis-angle vectors [..., 3] with angles up to pi of quaternions wxyz [..., 4]."""
     expect(quaternion, "... 4", "quaternion")

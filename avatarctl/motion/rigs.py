@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import csv
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -108,7 +109,7 @@ def find_rig(path: str | Path, bvh: Bvh) -> Rig:
     missing = sorted({name for taken in nearest.takes.values() for name in taken} - set(bvh.names))
     table = Path(path).parent / TABLE
     if table.is_file():
-        rig = read_rig(table, bvh, Rig(table.stem, {}, {}) if missing else nearest)
+        rig = read_rig(table, bvh.names, Rig(table.stem, {}, {}) if missing else nearest)
     elif missing:
         raise DataError(
             f"{path}: HIERARCHY: unknown skeleton; the nearest family, {nearest.name}, also has "
@@ -126,8 +127,11 @@ def find_rig(path: str | Path, bvh: Bvh) -> Rig:
     return rig
 
 
-def read_rig(path: str | Path, bvh: Bvh, known: Rig) -> Rig:
+def read_rig(path: str | Path, names: Sequence[str], known: Rig) -> Rig:
     """The known rig with a user's lines: SMPL joint, source joint (A+B for half way), end of the bone.
+
+    Args:
+        names: The joints of the skeleton.
 
     Raises:
         DataError: A line names a joint that does not exist, or a joint is missing.
@@ -146,10 +150,10 @@ def read_rig(path: str | Path, bvh: Bvh, known: Rig) -> Rig:
         takes[joint] = tuple(source.split("+"))
         bones[joint] = end
         for name in (*takes[joint], *([end] if end else [])):
-            if name not in bvh.names:
-                has = ", ".join(bvh.names[:40])
+            if name not in names:
+                has = ", ".join(names[:40])
                 raise DataError(
-                    f"{path}: line {number}: no joint '{name}' in the BVH file; it has {has}", hint=HINT
+                    f"{path}: line {number}: no joint '{name}' in the skeleton; it has {has}", hint=HINT
                 )
     rig = replace(
         known,

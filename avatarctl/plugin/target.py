@@ -179,7 +179,7 @@ class Weights:
     sniff: str = ""
     """Ref of `header -> bool`, or `-> names of the parts in the file`, so that folders are opened faster."""
     read: str = ""
-    """Ref of `path -> dict of tensors and config`."""
+    """Ref of `path -> dict of tensors and config`; left out: files that are known, and no networks."""
     write: str = ""
     """Ref of `(weights, folder) -> paths`, the writer of the published layout."""
     describe: str = ""

@@ -9,7 +9,13 @@ from torch import Tensor
 
 
 def zbuffer(
-    pixels: Tensor, depth: Tensor, faces: Tensor, size: tuple[int, int], near: float, is_closed: bool = False
+    pixels: Tensor,
+    depth: Tensor,
+    faces: Tensor,
+    size: tuple[int, int],
+    near: float,
+    is_closed: bool = False,
+    is_strict: bool = False,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Nearest face [H, W], its barycentric coordinates [H, W, 3] and depth [H, W]; see `software.zbuffer`."""
     with np.errstate(divide="ignore"):
@@ -22,13 +28,14 @@ def zbuffer(
         size[1],
         1 / near,
         np.float32(0 if is_closed else np.inf),
+        is_strict,
     )
     face, barycentric, far = (torch.from_numpy(array).to(pixels.device) for array in found)
     return face, barycentric, far
 
 
 @numba.njit(cache=True, nogil=True)
-def _zbuffer(pixels, inverse, faces, height, width, most, limit):  # type: ignore[no-untyped-def]  # numba infers them
+def _zbuffer(pixels, inverse, faces, height, width, most, limit, is_strict):  # type: ignore[no-untyped-def]  # numba infers
     face = np.full((height, width), -1, np.int64)
     barycentric = np.zeros((height, width, 3), np.float32)
     far = np.full((height, width), np.inf, np.float32)
@@ -58,7 +65,7 @@ def _zbuffer(pixels, inverse, faces, height, width, most, limit):  # type: ignor
                 is_inside = (e0 >= zero and e1 >= zero and e2 >= zero) or (
                     e0 <= zero and e1 <= zero and e2 <= zero
                 )
-                if not is_inside:
+                if not is_inside or (is_strict and (e0 == zero or e1 == zero or e2 == zero)):
                     continue
                 r0, r1, r2 = e0 * ia, e1 * ib, e2 * ic
                 total = r0 + r1 + r2

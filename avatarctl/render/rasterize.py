@@ -14,7 +14,7 @@ from avatarctl.geometry.cameras import Camera
 from avatarctl.geometry.shapes import expect
 from avatarctl.render import software
 
-BACKENDS = ("auto", "torch", "numba")
+BACKENDS = ("auto", "torch", "numba", "pytorch3d")
 NEAR = 1e-2
 """Faces with a corner nearer than this are left out, metres."""
 
@@ -55,6 +55,7 @@ def rasterize(
     backend: str = "auto",
     *,
     is_closed: bool = False,
+    is_strict: bool = False,
 ) -> Fragments:
     """The nearest face of every pixel, at the pixel's centre.
 
@@ -68,12 +69,14 @@ def rasterize(
         camera: One for all, or one for each leading index.
         size: Rows and columns.
         is_closed: Leave out faces seen from behind, for meshes whose insides cannot be seen: faster.
-        backend: "torch", "numba" (on the CPU), or "auto": numba where installed and the vertices are on the
-            CPU.
+        is_strict: A pixel whose centre lies on an edge of a face does not see that face; so neighbouring
+            faces may leave a pixel empty between them. "pytorch3d" is always strict.
+        backend: "torch", "numba" (on the CPU), "pytorch3d", or "auto": numba where installed and the
+            vertices are on the CPU, else torch.
 
     Raises:
         SettingsError: There is no such backend.
-        DependencyError: numba is asked for and not installed.
+        DependencyError: The backend is not installed.
     """
     sizes = expect(vertices, "... V 3", "vertices")
     expect(faces, "F 3", "faces")
@@ -81,7 +84,7 @@ def rasterize(
         raise ValueError(
             f"faces name vertices {int(faces.min())} to {int(faces.max())}; there are {sizes['V']}"
         )
-    zbuffer, faces = _backend(backend, vertices), faces.long()
+    zbuffer, faces = backend_of(backend, vertices.device), faces.long()
     with torch.no_grad():
         pixels, depth = camera.project(vertices)
         leading = depth.shape[:-1]
@@ -90,7 +93,8 @@ def rasterize(
             depth.float().reshape(-1, sizes["V"]),
         )
         found = [
-            zbuffer(*mesh, faces, size, NEAR, is_closed) for mesh in zip(flat_pixels, flat_depth, strict=True)
+            zbuffer(*mesh, faces, size, NEAR, is_closed, is_strict)
+            for mesh in zip(flat_pixels, flat_depth, strict=True)
         ]
         if not found:
             shape = (*leading, *size)
@@ -125,13 +129,24 @@ def recomputed(fragments: Fragments, vertices: Tensor, faces: Tensor, camera: Ca
     return Fragments(fragments.face, barycentric, fragments.depth.index_put(places, edges.sum(-1) / total))
 
 
-def _backend(name: str, vertices: Tensor) -> Callable[..., tuple[Tensor, Tensor, Tensor]]:
+def backend_of(name: str, device: torch.device) -> Callable[..., tuple[Tensor, Tensor, Tensor]]:
+    """The z-buffer of a backend, called like `software.zbuffer`.
+
+    Raises:
+        SettingsError: There is no such backend.
+        DependencyError: It is not installed.
+    """
     if name not in BACKENDS:
         raise SettingsError(f"renderer '{name}'; expected one of {', '.join(BACKENDS)}", hint="use auto")
     if name == "auto":
-        name = "numba" if vertices.device.type == "cpu" and importlib.util.find_spec("numba") else "torch"
+        name = "numba" if device.type == "cpu" and importlib.util.find_spec("numba") else "torch"
     if name == "torch":
         return software.zbuffer
+    if name == "pytorch3d":
+        from avatarctl.render import pytorch3d
+
+        pytorch3d.check()
+        return pytorch3d.zbuffer
     require("numba", "fast")
     from avatarctl.render import compiled
 

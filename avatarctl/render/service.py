@@ -14,6 +14,7 @@ from torch import Tensor
 from avatarctl.body import BodyModel
 from avatarctl.motion import Motion
 from avatarctl.render.paint import Floor, Painter
+from avatarctl.render.rasterize import backend_of
 from avatarctl.render.stage import COLOURS, Actor, Cast, Path, follow
 from avatarctl.render.video import Film, Progress
 
@@ -32,7 +33,7 @@ class Render:
 
     Args:
         device: Where bodies are skinned and drawn.
-        backend: The rasteriser: "auto", "torch" or "numba".
+        backend: The rasteriser: "auto", "torch", "numba" or "pytorch3d".
         progress: Wraps the frames of a film while it is written; see `Film`.
     """
 
@@ -41,6 +42,16 @@ class Render:
     ) -> None:
         self.device, self.backend, self.progress = torch.device(device), backend, progress
 
+    def using(self, backend: str) -> Render:
+        """The same with another rasteriser.
+
+        Raises:
+            SettingsError: There is no such rasteriser.
+            DependencyError: It is not installed.
+        """
+        backend_of(backend, self.device)
+        return Render(self.device, backend, self.progress)
+
     def film(
         self,
         panels: Sequence[Sequence[Actor]],
@@ -48,6 +59,7 @@ class Render:
         size: tuple[int, int] = (512, 512),
         fps: float = 30.0,
         titles: Sequence[str] = (),
+        joints: Sequence[int] = (),
     ) -> Film:
         """A film of panels side by side, all seen by the same camera, which follows the bodies.
 
@@ -55,11 +67,12 @@ class Render:
             panels: The actors of each panel.
             size: Rows and columns of one panel.
             titles: Written over the panels, left to right.
+            joints: What the camera keeps in the picture, with the crown; all joints when left out.
 
         Raises:
             DataError: A motion cannot be shown.
         """
-        return self._film(panels, size, fps, titles, FILM_SAMPLES)
+        return self._film(panels, size, fps, titles, FILM_SAMPLES, joints)
 
     def motion(
         self,
@@ -83,10 +96,7 @@ class Render:
             frame: Of the motions; those that are shorter show their last one.
             size: Rows and columns.
         """
-        still = [
-            replace(actor, motion=actor.motion[max(0, min(frame, len(actor.motion) - 1)) :][:1])
-            for actor in actors
-        ]
+        still = [actor.still(frame) for actor in actors]
         film = self._film([still], size, 1.0, (), STILL_SAMPLES)
         return torch.from_numpy(next(film.frames())).float() / 255
 
@@ -97,9 +107,10 @@ class Render:
         fps: float,
         titles: Sequence[str],
         samples: int,
+        joints: Sequence[int] = (),
     ) -> Film:
         casts = [[self._cast(actor, fps) for actor in actors] for actors in panels]
-        path = follow([cast for panel in casts for cast in panel], size, fps)
+        path = follow([cast for panel in casts for cast in panel], size, fps, joints)
         scene = _Scene(casts, path, size, self.backend, samples)
         writing = _writing(panels, titles, size)
 
@@ -154,11 +165,15 @@ def _painter(casts: list[Cast], floor: Floor, backend: str, samples: int) -> Pai
     bodies = [cast.actor.body for cast in casts]
     starts = np.cumsum([0, *(len(body.template) for body in bodies)])
     faces = torch.cat([body.faces + int(start) for body, start in zip(bodies, starts[:-1], strict=True)])
-    colours = [
-        body.template.new_tensor(cast.actor.colour).expand(len(body.template), 3)
-        for cast, body in zip(casts, bodies, strict=True)
-    ]
+    colours = [_colours(cast.actor, body.template) for cast, body in zip(casts, bodies, strict=True)]
     return Painter(faces, torch.cat(colours), floor, backend, samples)
+
+
+def _colours(actor: Actor, template: Tensor) -> Tensor:
+    """The colours of an actor's vertices [V, 3]."""
+    if actor.colours is not None:
+        return actor.colours.to(template)
+    return template.new_tensor(actor.colour).expand(len(template), 3)
 
 
 @dataclass(frozen=True)

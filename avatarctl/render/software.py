@@ -30,6 +30,7 @@ def zbuffer(
     size: tuple[int, int],
     near: float,
     is_closed: bool = False,
+    is_strict: bool = False,
     block: int = BLOCK,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Nearest face [H, W] (-1 where none), its barycentric coordinates [H, W, 3] and depth [H, W].
@@ -40,6 +41,7 @@ def zbuffer(
         faces: int64 [F, 3].
         near: Faces with a corner at or before this depth are left out, metres.
         is_closed: Leave out faces seen from behind.
+        is_strict: A pixel whose centre lies on an edge of a face does not see that face.
         block: Rows, and pixels, looked at together.
     """
     height, width = size
@@ -60,7 +62,7 @@ def zbuffer(
             edges = _edges(corners[:3] - (column.to(pixels.dtype) + 0.5), corners[3:])
             nearest = _depth(edges, inverse.index_select(1, row))
             key = (nearest.view(torch.int32).long() << 32) | index.index_select(0, row)
-            key = torch.where(_is_inside(*edges), key, EMPTY)
+            key = torch.where(_is_inside(*edges, is_strict), key, EMPTY)
             best.scatter_reduce_(0, start.index_select(0, row) + step, key, "amin")
     return _resolve(best, mesh, size)
 
@@ -163,9 +165,9 @@ def _edges(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     return x1 * y2 - x2 * y1, x2 * y0 - x0 * y2, x0 * y1 - x1 * y0
 
 
-def _is_inside(e0: Tensor, e1: Tensor, e2: Tensor) -> Tensor:
+def _is_inside(e0: Tensor, e1: Tensor, e2: Tensor, is_strict: bool) -> Tensor:
     low, high = torch.minimum(torch.minimum(e0, e1), e2), torch.maximum(torch.maximum(e0, e1), e2)
-    return (low >= 0) | (high <= 0)
+    return (low > 0) | (high < 0) if is_strict else (low >= 0) | (high <= 0)
 
 
 def _ratios(edges: tuple[Tensor, Tensor, Tensor], inverse: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import cast
 
@@ -14,7 +15,7 @@ from torch.nn import functional
 from avatarctl.body import BodyModel, Shaped
 from avatarctl.body.tables import HEAD, NUM_BODY
 from avatarctl.geometry.cameras import Camera, intrinsics_from_view, look_at
-from avatarctl.motion import Motion
+from avatarctl.motion import Motion, resample
 from avatarctl.motion.motion import Skeleton
 
 COLOURS = ((0.56, 0.66, 0.77), (0.86, 0.62, 0.47), (0.60, 0.72, 0.58), (0.78, 0.66, 0.82), (0.83, 0.77, 0.55))
@@ -35,13 +36,25 @@ CHUNK = 512
 
 @dataclass(frozen=True)
 class Actor:
-    """One body moving: its motion, what it looks like, what it is called, where it is set down (metres)."""
+    """One body moving: its motion, what it looks like, what it is called, where it is set down (metres).
+
+    `expression` holds coefficients of a SMPL-X body's face for the motion's frames [T, E]; `colours` [V, 3],
+    where given, are those of the vertices.
+    """
 
     motion: Motion
     body: BodyModel
     colour: tuple[float, float, float] = COLOURS[0]
     label: str = ""
     offset: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    expression: Tensor | None = None
+    colours: Tensor | None = None
+
+    def still(self, frame: int) -> Actor:
+        """The same standing still as in a frame; the last one where there are not so many."""
+        frame = max(0, min(frame, len(self.motion) - 1))
+        face = None if self.expression is None else self.expression[frame : frame + 1]
+        return replace(self, motion=self.motion[frame : frame + 1], expression=face)
 
 
 @dataclass(frozen=True)
@@ -71,6 +84,16 @@ class Cast:
         return upright.resampled(self.fps, "nearest").to_skeleton(cast(Skeleton, self.actor.body.family))
 
     @cached_property
+    def expression(self) -> Tensor | None:
+        """The face at the film's rate, by nearest frame [T, E]."""
+        given = self.actor.expression
+        if given is None or self.fps == self.actor.motion.fps or len(given) < 2:
+            return given
+        times = torch.arange(len(given), dtype=torch.float64) / self.actor.motion.fps
+        wanted = resample.grid(float(times[-1]), self.fps)
+        return given[resample.nearest(*resample.between(times, wanted))]
+
+    @cached_property
     def has_hands(self) -> bool:
         """Whether the motion moves the fingers."""
         return bool((self.motion.poses[:, NUM_BODY:] != 0).any())
@@ -98,7 +121,12 @@ class Cast:
 
     def vertices(self, frames: Tensor) -> Tensor:
         """Skinned vertices, metres [T, V, 3]."""
-        return self.shaped.pose(self.poses(frames), self.places(frames)).vertices()
+        shaped = self.shaped
+        if self.expression is not None:
+            body = self.actor.body
+            face = self.expression[frames].to(body.template)
+            shaped = body.shape(self.actor.motion.betas.to(body.template), face)
+        return shaped.pose(self.poses(frames), self.places(frames)).vertices()
 
     def outline(self, frames: Tensor) -> tuple[Tensor, Tensor]:
         """Joints and crown, metres [T, J + 1, 3], and where the pelvis faces [T, 3]."""
@@ -126,18 +154,20 @@ class Path:
         return Camera(intrinsics_from_view(VIEW, self.size).to(eye), *look_at(eye, self.target[frame], up))
 
 
-def follow(casts: list[Cast], size: tuple[int, int], fps: float) -> Path:
+def follow(casts: list[Cast], size: tuple[int, int], fps: float, joints: Sequence[int] = ()) -> Path:
     """A calm path that keeps all the actors in the picture from head to foot, in front of the first one.
 
     Args:
         size: Rows and columns of the picture.
+        joints: Keep these in the picture, and the crown; all when left out.
     """
     length = max(map(len, casts))
     outlines, facings = [], []
     for first in range(0, length, CHUNK):
         last = min(first + CHUNK, length)
         found = [one.outline(one.frames(first, last)) for one in casts]
-        outlines.append(torch.cat([points for points, _ in found], dim=1))
+        shown = [*joints, -1] if joints else slice(None)
+        outlines.append(torch.cat([points[:, shown] for points, _ in found], dim=1))
         facings.append(found[0][1])
     points, facing = torch.cat(outlines), torch.cat(facings)
     middle = (points.amin(1) + points.amax(1)) / 2

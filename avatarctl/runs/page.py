@@ -70,11 +70,16 @@ class Page:
         path = Path(path)
         self._figure(_img(path.read_bytes(), PICTURE[path.suffix.lower()], caption), caption)
 
-    def video(self, path: str | Path, caption: str = "") -> None:
-        """A film inside the page."""
+    def video(self, path: str | Path, caption: str = "", *, muted: bool = True) -> None:
+        """A film inside the page.
+
+        Args:
+            muted: Its sound is off until the reader turns it on.
+        """
         path = Path(path)
         source = _data(path.read_bytes(), VIDEO[path.suffix.lower()])
-        self._figure(f'<video controls muted loop playsinline src="{source}"></video>', caption)
+        sound = " muted" if muted else ""
+        self._figure(f'<video controls{sound} loop playsinline src="{source}"></video>', caption)
 
     def commands(self, commands: Mapping[str, str]) -> None:
         """What to type next: what it is for, and the line."""

@@ -105,7 +105,17 @@ def avatarctl_weights() -> Iterator[Weights]:
         describe=f"{PACKAGE}.official:describe",
     )
     yield Weights(
+        name="codec-avatar",
+        summary="a drawn person's network, mesh or views (infer audio2motion --person)",
+        sniff=f"{PACKAGE}.official:is_avatar",
+    )
+    yield Weights(
         name="open-toy",
         summary="toy networks trained on open clips with made-up pairs of speech and motion",
         path=str(HERE / "weights" / "open-toy.safetensors"),
+    )
+    yield Weights(
+        name="open-audio",
+        summary="an audio front end that was designed, not trained: 40 bands of sound, for toy networks",
+        path=str(HERE / "weights" / "open-audio.safetensors"),
     )

@@ -109,7 +109,7 @@ def prepare(settings: PrepareAmass, run: Run, found: Found, body: BodyModel) -> 
             official = None
         if "store" in settings.layout:
             writer = stack.enter_context(StoreWriter(settings.store, features.FIELDS, attributes))
-            _check_replace(writer, attributes, settings)
+            writer.check_replace(settings.replace)
             if writer.is_finished(store_inputs):
                 known = known or _from_manifest(writer)
                 writer.discard_parts()
@@ -194,22 +194,6 @@ def attributes_of(settings: PrepareAmass, found: Found, body: BodyModel) -> dict
         "licence": found.licence,
         "note": sources.S3_NOTE if found.kind == "amass" and settings.protocol == "S3" else "",
     }
-
-
-def _check_replace(writer: StoreWriter, attributes: dict[str, Any], settings: PrepareAmass) -> None:
-    """Refuse to overwrite a store of another kind unless told to; a broken one is in nobody's way."""
-    try:
-        existing = writer.existing()
-    except DataError:
-        return
-    if not existing or settings.replace or existing["attributes"] == attributes:
-        return
-    old = existing["attributes"]
-    changed = [key for key in sorted({*old, *attributes}) if old.get(key) != attributes.get(key)]
-    raise DataError(
-        f"{writer.folder}: holds a store made in another way ({', '.join(changed)} differ)",
-        hint="choose another --store, or replace it with --replace",
-    )
 
 
 def _summarise(found: Found, outcomes: Sequence[Outcome]) -> Summary:

@@ -12,7 +12,8 @@ from avatarctl.diffusion import Process, cosine_betas, ddim, leading_steps
 from avatarctl_sparse_tracking.model import LatentDiffusion
 from avatarctl_sparse_tracking.model.inference import FastDiffusion
 
-PROCESS = Process(cosine_betas(1000))
+# parity: the published schedulers round the betas and take their product in float32 (spec 6.1).
+PROCESS = Process(cosine_betas(1000).float())
 STEPS = leading_steps(1000, 5)
 START = 0.01
 """Scale of the first sample; the schedule would have 0.95 (quirk 2)."""

@@ -11,7 +11,7 @@ from torch.nn.functional import smooth_l1_loss
 
 from avatarctl.data import Split
 from avatarctl.device import Noise, parallel
-from avatarctl.engine import Loop, State, make_optimizer, make_schedule
+from avatarctl.engine import Loop, State, evaluating, make_optimizer, make_schedule
 from avatarctl_sparse_tracking.data import Batch, held_out_clips, piece
 from avatarctl_sparse_tracking.heading import turn_root
 from avatarctl_sparse_tracking.losses import decoder_losses, refiner_losses, vqvae_losses
@@ -25,7 +25,6 @@ from avatarctl_sparse_tracking.training import (
     chosen_by,
     decode_clip,
     distances,
-    evaluating,
     half,
     length,
     of_part,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -124,16 +123,6 @@ def decode_clip(
         truth.append(found.sixd[:, -1])
         places.append(tracked(found.trackers))
     return Sequence(torch.cat(made), torch.cat(turns), torch.cat(truth), torch.cat(places))
-
-
-@contextmanager
-def evaluating(*models: nn.Module) -> Iterator[tuple[nn.Module, ...]]:
-    """Networks in evaluation mode, without gradients, until the block ends."""
-    modes = [model.training for model in models]
-    with torch.no_grad():
-        yield tuple(model.eval() for model in models)
-    for model, mode in zip(models, modes, strict=True):
-        model.train(mode)
 
 
 def distances(made: Tensor, truth: Tensor, rest: Tensor) -> Tensor:

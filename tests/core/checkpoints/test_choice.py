@@ -24,6 +24,9 @@ def held(**files: tuple[str, ...]) -> list[Held]:
         ({"flat__upper": ("upper",), "flat__r": ("r",)}, {"upper": "flat/upper", "r": "flat/r"}, {}),
         ({"flat__S1": ("r",), "flat__S3": ("r",)}, {}, {"r": ["flat/S1", "flat/S3"]}),
         ({"flat__best1": ("r",), "flat__best3": ("r",)}, {}, {"r": ["flat/best1", "flat/best3"]}),
+        ({"f__model000155000": ("r",), "f__model000005000": ("r",)}, {"r": "f/model000155000"}, {}),
+        ({"v__net_iter300000": ("r",), "v__net_last": ("r",)}, {"r": "v/net_iter300000"}, {}),
+        ({"f__a000155000": ("r",), "f__b000005000": ("r",)}, {}, {"r": ["f/a000155000", "f/b000005000"]}),
         (
             {"a__best": ("r",), "a__checkpoint": ("r",), "b__best": ("r",), "d__best": ("d",)},
             {"d": "d/best"},

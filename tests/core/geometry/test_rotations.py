@@ -173,3 +173,12 @@ def test_wrong_shapes_are_named():
         rotations.matrix_from_axis_angle(torch.zeros(4))
     with pytest.raises(ValueError, match="sixd has shape"):
         rotations.matrix_from_sixd(torch.zeros(2, 5))
+
+
+@pytest.mark.parametrize("leading", LEADING)
+def test_a_product_of_quaternions_turns_by_the_right_one_first(leading):
+    left, right = draws(leading, 4), draws(leading, 4).flip(-1)
+    left, right = (torch.nn.functional.normalize(one, dim=-1) for one in (left, right))
+    product = rotations.matrix_from_quaternion(rotations.quaternion_product(left, right))
+    wanted = rotations.matrix_from_quaternion(left) @ rotations.matrix_from_quaternion(right)
+    torch.testing.assert_close(product, wanted, rtol=0, atol=1e-12)  # float64

@@ -167,6 +167,18 @@ def test_a_vertex_on_a_pixel_centre_is_seen_once_by_the_smallest_face(backend):
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
+def test_strictly_a_pixel_centre_on_an_edge_sees_neither_face(backend):
+    square = torch.tensor([[0.0, 0, 1], [4, 0, 1], [4, 4, 1], [0, 4, 1]])
+    faces = torch.tensor([[0, 1, 2], [0, 2, 3]])  # their common edge runs through pixel centres
+    camera = _front((4, 4), 1.0, (0.0, 0.0))
+    plain = rasterize(square, faces, camera, (4, 4), backend)
+    strict = rasterize(square, faces, camera, (4, 4), backend, is_strict=True)
+    assert (plain.face >= 0).all()
+    assert torch.equal(strict.face >= 0, ~torch.eye(4, dtype=torch.bool))
+    assert torch.equal(strict.face[strict.face >= 0], plain.face[strict.face >= 0])
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
 def test_of_coincident_faces_the_smaller_index_is_seen(backend):
     draw = torch.Generator().manual_seed(4)
     corners = torch.tensor([[-0.9, -0.8, 1.1], [1.0, -0.7, 1.7], [0.1, 0.9, 2.3]]) + 0.1 * torch.rand(
@@ -274,7 +286,7 @@ def test_a_face_that_names_no_vertex_is_refused():
 
 
 def test_an_unknown_backend_is_refused():
-    with pytest.raises(SettingsError, match="'opengl'; expected one of auto, torch, numba"):
+    with pytest.raises(SettingsError, match="'opengl'; expected one of auto, torch, numba, pytorch3d"):
         rasterize(torch.rand(3, 3), torch.tensor([[0, 1, 2]]), _front(), (16, 16), "opengl")
 
 
