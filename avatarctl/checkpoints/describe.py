@@ -145,7 +145,10 @@ def _folder(path: Path, readers: list[Reader]) -> Description:
     reader = whole.kind if whole.kind in [item.name for item in readers] else ""
     plain = Description(path, "weights", "folder of weights", _counts(header), _shapes(header), reader)
     found = _by_its_plugin(plain, whole, readers)
-    what = "folder of weights" if found.what == "folder of weights" else f"folder of weights: {found.what}"
+    if found.what == plain.what:
+        what = plain.what if whole.parts or whole.unclear else "folder without networks"
+    else:
+        what = f"folder of weights: {found.what}"
     return replace(found, what=what, facts={**facts, **found.facts})
 
 

@@ -178,6 +178,9 @@ def native_weights(path: Path, tensors: dict[str, Tensor], config: dict[str, Any
 def _open_folder(folder: Path, readers: list[Reader]) -> Weights:
     """The parts of all weight files below a folder; only files of which something is taken are read."""
     files, refused = held_in(folder, readers)
+    if not any(held.parts for held in files):
+        others = [f"{held.path}: holds no networks" for held in files]
+        raise CheckpointError("\n".join([*refused.values(), *others]), hint=INSPECT)
     for message in refused.values():
         log.warning("left out: %s", message)
     choice = choose(files)
@@ -203,10 +206,10 @@ def assemble(folder: Path, choice: Choice, opened: Iterable[Weights]) -> Weights
 def held_in(folder: Path, readers: Iterable[Reader]) -> tuple[list[Held], dict[Path, str]]:
     """The weight files below a folder with their parts, and those that cannot be used, with the reason.
 
-    Files that a plugin knows as no networks, such as a renderer's, have no parts.
+    Files without tensors, and those that a plugin knows as no networks, such as a renderer's, have no parts.
 
     Raises:
-        CheckpointError: There is none with networks, or there are too many files.
+        CheckpointError: There is none that can be used, or there are too many.
     """
     files = sorted(path for path in folder.rglob("*") if path.suffix in SUFFIXES and path.is_file())
     if not files or len(files) > MOST_FILES:
@@ -220,9 +223,8 @@ def held_in(folder: Path, readers: Iterable[Reader]) -> tuple[list[Held], dict[P
             held.append(Held(path, _parts_of(path, readers)))
         except AvatarError as error:
             refused[path] = error.message
-    if not any(one.parts for one in held):
-        others = [f"{one.path}: holds no networks" for one in held]
-        raise CheckpointError("\n".join([*refused.values(), *others]), hint=INSPECT)
+    if not held:
+        raise CheckpointError("\n".join(refused.values()), hint=INSPECT)
     return held, refused
 
 
@@ -233,8 +235,8 @@ def _parts_of(path: Path, readers: list[Reader]) -> tuple[str, ...]:
         listed = native.stored_config(path).get("parts")
         return tuple(map(str, listed)) if isinstance(listed, list) else ("",)
     found = find_reader(path, readers)
-    if found.reader is not None and not found.reader.read:
-        return ()
+    if not found.header or (found.reader is not None and not found.reader.read):
+        return ()  # statistics and such, or files that a plugin knows as no networks
     return found.parts or tuple(_open_file(path, readers).parts)
 
 

@@ -9,11 +9,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from avatarctl.body import BodyModel
 from avatarctl.body.tables import NAMES
-from avatarctl.files import write_text
+from avatarctl.files import atomic
 from avatarctl.geometry.rotations import (
     euler_zxy_from_matrix,
     matrix_from_quaternion,
@@ -23,6 +24,8 @@ from avatarctl.motion import Motion
 
 ROTATIONS = "Zrotation Xrotation Yrotation"
 POSITIONS = "Xposition Yposition Zposition"
+PIECE = 3000
+"""Frames whose rotations are worked out at once."""
 TIP = 0.5
 """Length of an end site, as a share of the bone before it: fingertips, toes, the top of the head."""
 
@@ -34,14 +37,17 @@ def write(motion: Motion, body: BodyModel, path: str | Path) -> Path:
     lines: list[str] = ["HIERARCHY"]
     order: list[int] = []
     _joint(lines, order, 0, body, rest.numpy(), "")
-    local = matrix_from_quaternion(quaternion_from_axis_angle(motion.body_poses(body.num_joints).double()))
-    angles = np.rad2deg(_continuous(euler_zxy_from_matrix(local)))[:, order]
+    poses = motion.body_poses(body.num_joints).split(PIECE)  # an hour of matrices would be large
+    turns = (matrix_from_quaternion(quaternion_from_axis_angle(some.double())) for some in poses)
+    angles = np.rad2deg(_continuous(torch.cat([euler_zxy_from_matrix(some) for some in turns])))[:, order]
     root = (motion.root.double() + rest[0]).numpy()
     rows = np.concatenate([root, angles.reshape(len(motion), -1)], axis=1) + 0.0
     form = " ".join(["%.6f"] * rows.shape[1])
     lines += ["MOTION", f"Frames: {len(motion)}", f"Frame Time: {1.0 / motion.fps:.12g}"]
-    lines += [form % tuple(row) for row in rows.tolist()]
-    return write_text(path, "\n".join(lines) + "\n")
+    with atomic(path) as temporary, temporary.open("w", encoding="utf-8") as file:
+        file.writelines(f"{line}\n" for line in lines)
+        file.writelines(f"{form % tuple(row.tolist())}\n" for row in rows)
+    return Path(path)
 
 
 def _joint(

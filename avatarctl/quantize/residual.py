@@ -59,7 +59,7 @@ class AverageCodebook(nn.Module):
             chosen = noise.integers(0, len(rows), (count,), rows.device)
         means, sizes = kmeans(rows, rows[chosen])
         self.codes.copy_(means)
-        # parity: the published sums are the means themselves, so `follow` divides each by its size (spec 4.4).
+        # parity: the published sums are the means themselves, so `follow` divides them by sizes (spec 4.4).
         self.sums.copy_(means * sizes[:, None] if is_weighted else means)
         self.sizes.copy_(sizes)
         self.started.fill_(1)

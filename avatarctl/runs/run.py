@@ -168,7 +168,7 @@ class Run:
             if one != str(found[0]):
                 self.log.info("weights '%s': %s", one, ", ".join(map(str, found)))
             paths += [self.input(path, one) for path in found]
-        return open_weights(paths, [item for item in self.declared_weights if getattr(item, "read", None)])
+        return open_weights(paths, self.declared_weights)
 
     def report(self, table: Any = None, /, **numbers: Any) -> None:
         """Final numbers: a table on stdout (or the JSON object at the end) and metrics.json.

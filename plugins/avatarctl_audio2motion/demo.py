@@ -124,7 +124,11 @@ class Studio:
         options = self.settings.model_copy(update={"top_p": diversity})
         began = time.perf_counter()
         made = self.model(
-            audio, options, samples=samples, seed=self.run.seed + self.takes, progress=telling(told, 0.0, 0.5, "generating")
+            audio,
+            options,
+            samples=samples,
+            seed=self.run.seed + self.takes,
+            progress=telling(told, 0.0, 0.5, "generating"),
         )
         took = time.perf_counter() - began
         self.run.save(f"{name}/generated.npz", made)

@@ -38,14 +38,15 @@ def of_recorded(
     of = draws or (lambda sample, turn: Draws.seeded(SEED, sample, turn))
     audio = statistics.denormalise_audio(batch.audio)
     motions, keys = [], []
+    is_told = has_true_keys and kind == "body"
     for sample, voices in enumerate(audio):
-        told = statistics.denormalise("body", batch.keys[sample]).float() if has_true_keys else None
+        told = statistics.denormalise("body", batch.keys[sample]).float() if is_told else None
         made = model(
             voices,
             chosen,
             repeats=repeats,
             draws=[of(sample, turn) for turn in range(repeats)],
-            keys=told if kind == "body" else None,
+            keys=told,
             progress=progress,
         )
         motion = made.face if kind == "face" else made.body

@@ -14,7 +14,7 @@ from avatarctl.audio.turns import read_turns
 from avatarctl.audio.wave import RATE, Sound, conversation, read_sound
 from avatarctl.checkpoints import Weights
 from avatarctl.checkpoints.arrays import npy_header
-from avatarctl.errors import DataError
+from avatarctl.errors import AvatarError, DataError
 from avatarctl.export import formats
 from avatarctl.files import check_input_file
 from avatarctl_audio2motion import pipeline
@@ -40,7 +40,7 @@ def run(settings: Infer, run: Run) -> None:
     weights = weights_of(settings, run)
     subject = Subject.find(settings.person, str(weights.config.get("person", "")), weights.path)
     if settings.video:
-        subject.require()
+        subject.require_film()
         run.log.info("the film shows %s", subject.shown)
     model = load(settings, weights, run)
     began = time.perf_counter()
@@ -132,19 +132,17 @@ def write_motions(
     settings: Infer, made: Generated, audio: Tensor, subject: Subject, statistics: Statistics, run: Run
 ) -> None:
     """Each result as motion.npz, in the formats, and as a film."""
-    if subject.person is None:
-        run.log.warning(
-            "no motion.npz: the skeleton of %s is not here (static_assets.pt of the published renderer); "
-            "generated.npz has its body parameters, and --person FOLDER names the skeleton",
-            subject.name,
-        )
-        return
+    try:
+        subject.require()
+    except AvatarError as error:
+        run.log.warning("no motion.npz: %s (%s); generated.npz has the numbers", error.message, error.hint)
     render = run.render.using(settings.renderer)
     for index in range(len(made)):
         pose, codes = whole(made, index, statistics)
-        motion, name = subject.motion(pose), made.stem("motion", index)
-        run.save(f"{name}.npz", motion)
-        save_formats(name, [one for one in settings.to if one != "npz"], motion, run)
+        if subject.person is not None:
+            motion, name = subject.motion(pose), made.stem("motion", index)
+            run.save(f"{name}.npz", motion)
+            save_formats(name, [one for one in settings.to if one != "npz"], motion, run)
         if settings.video:
             name = f"{made.stem('video', index)}.mp4"
             film = subject.film(pose, codes, audio, render, rows=settings.size, look=settings.look)

@@ -123,7 +123,7 @@ def _report(path: Path, args: Mapping[str, Any]) -> None:
         return
     ignored = [f"{name} {args[name]}" for name in diffusion.IGNORED if name in args]
     if ignored:
-        log.info("%s: args.json: without effect, as in the published code: %s", path, ", ".join(ignored))
+        log.debug("%s: args.json: without effect, as in the published code: %s", path, ", ".join(ignored))
     if unknown := sorted(args.keys() - diffusion.ARGS.keys()):
         log.info("%s: args.json: unknown and ignored: %s", path, ", ".join(unknown))
     if "heads" not in args:

@@ -27,6 +27,7 @@ from avatarctl_audio2motion.conversations.stats import POSE, Statistics, read_st
 from avatarctl_audio2motion.generated import Generated, Words
 from avatarctl_audio2motion.model import load as load_network
 from avatarctl_audio2motion.model.front_end import FrontEnd, num_features
+from avatarctl_audio2motion.official import PERSONS
 from avatarctl_audio2motion.places import name_of, statistics_file
 from avatarctl_audio2motion.plugin import avatarctl_weights
 from avatarctl_audio2motion.sampling import STEPS, kept_steps
@@ -202,7 +203,7 @@ def load(
         declared = list(avatarctl_weights())
         embedded = embedded_weights(declared)
         paths = [embedded.get(words, words) for words in several(str(weights))]
-        weights = open_weights(paths, [one for one in declared if one.read])
+        weights = open_weights(paths, declared)
     where = torch.device(device) if not isinstance(device, str) else choose(device)[0]
     name = name_of(person, str(weights.config.get("person", "")))
     wanted = ("face",) if mode == "face" else ("body", "guide", "codec")
@@ -245,6 +246,12 @@ def _statistics(weights: Weights, stats: Statistics | str | Path | None, person:
             f"looked for dataset/{person or 'PERSON'} beside it",
             hint="they come with the person's recordings: --stats dataset/PERSON",
         )
+    whose = path.name if path.is_dir() else path.absolute().parent.name
+    if whose != person and {whose, person} <= PERSONS.keys():
+        raise DataError(
+            f"{path}: statistics of {whose}, but {weights.path} is of {person}",
+            hint=f"--stats dataset/{person}, or --person {whose} where that is meant",
+        )
     return read_statistics(path)
 
 
@@ -281,7 +288,7 @@ def _schedules(weights: Weights) -> dict[str, str]:
     said = weights.config.get("schedules", {})
     if not isinstance(said, dict) or not set(said.values()) <= set(SCHEDULES):
         raise CheckpointError(
-            f"{weights.path}: schedules: found {str(said)[:60]}; expected {' or '.join(SCHEDULES)} for each part",
+            f"{weights.path}: schedules: found {str(said)[:60]}; expected {' or '.join(SCHEDULES)}",
             hint="avatarctl inspect FILE says what a file is",
         )
     return said

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from avatarctl.audio.wave import RATE, SILENT
-from avatarctl.errors import AssetError
+from avatarctl.errors import AssetError, DataError
 from avatarctl.export import formats
 from avatarctl.motion import Motion
 from avatarctl_audio2motion import person as people
@@ -39,18 +39,20 @@ SOUND = "sound.flac"
 
 @dataclass(frozen=True)
 class Subject:
-    """A person by name, the skeleton where it is known, and the folder of the drawn avatar where it is there."""
+    """A person by name, the skeleton where it is known, the folder of the drawn avatar where it is there."""
 
     name: str
     person: people.Person | None
     folder: Path | None = None
+    why: str = ""
+    """Why the skeleton is not known, where its file is there."""
 
     @staticmethod
     def find(person: str, said: str, weights: Path) -> Subject:
         """The person of a setting (a name or a folder), else the one whom the weights name.
 
         Raises:
-            AvatarError: The person's files are broken.
+            AssetError: The setting's folder lacks the person's files.
         """
         name = name_of(person, said) or OPEN
         if name == OPEN:
@@ -58,7 +60,11 @@ class Subject:
         folder = avatar_folder(weights, person or said)
         if folder is None:
             return Subject(name, None)
-        return Subject(name, people.load(folder), folder if next(folder.rglob(NETWORK), None) else None)
+        drawn = folder if next(folder.rglob(NETWORK), None) else None
+        try:
+            return Subject(name, people.load(folder), drawn)
+        except DataError as error:  # a drawn avatar needs no names of bones
+            return Subject(name, None, drawn, f"{error.message}; {error.hint}")
 
     def require(self) -> people.Person:
         """The skeleton.
@@ -66,6 +72,8 @@ class Subject:
         Raises:
             AssetError: It is not known.
         """
+        if self.person is None and self.why:
+            raise DataError(self.why)
         if self.person is None:
             raise AssetError(
                 f"the skeleton of {self.name} is not here: no checkpoints/ca_body/data/{self.name}/{ASSETS}, "
@@ -73,6 +81,15 @@ class Subject:
                 hint=f"unpack {self.name}.tar.gz of the published renderer, or: --person FOLDER",
             )
         return self.person
+
+    def require_film(self) -> None:
+        """Check that a film can be made.
+
+        Raises:
+            AvatarError: Neither the skeleton is known nor is there a drawn avatar.
+        """
+        if self.folder is None:
+            self.require()
 
     def motion(self, pose: Tensor) -> Motion:
         """The motion of raw body poses [T, 104].

@@ -125,7 +125,7 @@ def _weights(path: Path | None) -> list[dict[str, str | int]]:
     opened = path or Path(next(item.path for item in declared if item.path))
     if not opened.exists():
         raise CheckpointError(f"{opened}: not found; expected trained weights", hint="check --weights")
-    weights = open_weights(opened, [item for item in declared if item.read])
+    weights = open_weights(opened, declared)
     known = inspecting.describe(weights)
     if known is None:
         raise CheckpointError(f"{opened}: is no SAGE Net", hint="avatarctl inspect FILE says what a file is")

@@ -214,7 +214,7 @@ def load(
         declared = list(avatarctl_weights())
         embedded = embedded_weights(declared)
         paths = [embedded.get(words, words) for words in several(str(weights))]
-        weights = open_weights(paths, [one for one in declared if one.read])
+        weights = open_weights(paths, declared)
     require_chain(weights)
     where = torch.device(device) if not isinstance(device, str) else choose(device)[0]
     if number_format == "int8" and not has_int8(where):

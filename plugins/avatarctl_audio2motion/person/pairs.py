@@ -6,6 +6,7 @@ say, no more. Validation and test scenes have phrases and gestures that the trai
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache, partial
@@ -18,6 +19,7 @@ from avatarctl.device import Noise
 from avatarctl.motion import Motion
 from avatarctl_audio2motion.conversations.scenes import Recorded, Recordings, Scene
 from avatarctl_audio2motion.conversations.stats import Statistics
+from avatarctl_audio2motion.person.face import CODES, CONTROLS
 from avatarctl_audio2motion.person.gestures import gesture
 from avatarctl_audio2motion.person.loading import OPEN, load
 from avatarctl_audio2motion.person.speaking import converse, hear
@@ -27,7 +29,10 @@ TRAINING, HELD_OUT = 22, 6
 """Scenes."""
 FRAMES = 24 * 30
 """Of a scene."""
-VERSION = "1"
+SPREAD = math.sqrt(CODES / CONTROLS)
+"""So redundant are the codes: without it a network sees the face through nearly any noise, and does not learn to
+listen to the voice."""
+VERSION = "2"
 """Changes with what is made, so that stores are made again."""
 JAW_RADIANS = 0.03
 """How far the skeleton's own jaw hangs open in speech; the rest is the face's."""
@@ -105,7 +110,7 @@ def _statistics() -> Statistics:
         pose_mean=pose.mean(0),
         pose_std=pose.std(0).clamp(min=LEAST_STD),
         code_mean=code.mean(0),
-        code_std=code.std(0).clamp(min=LEAST_CODE_STD),
+        code_std=SPREAD * code.std(0).clamp(min=LEAST_CODE_STD),
         audio_mean=torch.zeros(2),
         audio_std=float(power.sqrt()),
     )

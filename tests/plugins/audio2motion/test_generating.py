@@ -176,6 +176,9 @@ def test_statistics_are_looked_for_beside_the_weights(tmp_path, weights, monkeyp
     content["audio_std_flat"] = content.pop("audio_std") * 2
     torch.save(content, tmp_path / "dataset" / "PXB184" / "data_stats.pth")
     assert pipeline.load(bare, "cpu").networks.statistics.audio_std == pytest.approx(0.2)
+    (tmp_path / "dataset" / "PXB184").rename(tmp_path / "dataset" / "RLW104")
+    with pytest.raises(DataError, match="of RLW104, but"):
+        pipeline.load(bare, "cpu", stats=tmp_path / "dataset" / "RLW104")
 
 
 def test_networks_of_two_persons_are_not_mixed(tmp_path, weights):

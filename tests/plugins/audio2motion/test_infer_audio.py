@@ -14,6 +14,7 @@ from avatarctl_audio2motion.settings import Infer
 from avatarctl.audio.wave import RATE, Sound, read_sound
 from avatarctl.checkpoints import open_weights
 from avatarctl.cli.main import main
+from avatarctl.errors import DataError
 from avatarctl.motion import Motion
 from avatarctl.runs import Run
 
@@ -153,7 +154,7 @@ def test_a_person_without_a_skeleton_gets_numbers_and_is_told_why(tmp_path, spee
     words = ["infer", "audio2motion", str(speech), "--weights", str(weights), "--steps", "4"]
     code, said = error([*words, "--out", str(tmp_path / "out")], capsys)
     assert code == 0
-    assert "no motion.npz: the skeleton of PXB184" in said
+    assert "no motion.npz: the skeleton of PXB184 is not here" in said
     assert (tmp_path / "out" / "generated.npz").is_file()
     assert not (tmp_path / "out" / "motion.npz").exists()
     code, said = error([*words, "--video", "--out", str(tmp_path / "film")], capsys)
@@ -206,6 +207,22 @@ def test_hands_that_turn_about_the_elbow_have_the_speed_of_a_circle():
     rest = open_body("smplh").rest_joints
     across = (rest[20] - rest[18])[[0, 2]].norm()
     assert hand_speed(motion)[5] == pytest.approx(float(across) / 2, rel=1e-3)  # the other hand is still
+
+
+def test_a_person_whose_bones_have_unknown_names_is_still_drawn(tmp_path, monkeypatch):
+    folder = tmp_path / "SOMEONE"
+    folder.mkdir()
+    (folder / "body_dec.ckpt").touch()
+
+    def unknown(place):
+        raise DataError(f"{place}: no bone was recognised", hint="add a table")
+
+    monkeypatch.setattr(subject.people, "load", unknown)
+    found = subject.Subject.find(str(folder), "PXB184", tmp_path)
+    found.require_film()
+    assert found.shown == "the drawn avatar of SOMEONE"
+    with pytest.raises(DataError, match="no bone was recognised; add a table"):
+        found.motion(torch.zeros(1, 104))
 
 
 def test_long_motion_is_brought_to_the_body_in_pieces_without_a_seam(monkeypatch):
