@@ -135,7 +135,17 @@ def _by_soundfile(path: Path) -> tuple[Sound, float] | None:
             samples = file.read(dtype="float32", always_2d=True)
     except soundfile.SoundFileError:
         return None
-    return Sound(torch.from_numpy(samples), rate), announced
+    return Sound(torch.from_numpy(samples), rate), announced * _times_as_long(path)
+
+
+def _times_as_long(path: Path) -> float:
+    """How many times as long a .wav file says that it is; 1 for others and for streams."""
+    with path.open("rb") as file:
+        head = file.read(12)
+    said = int.from_bytes(head[4:8], "little")
+    if head[:4] != b"RIFF" or head[8:] != b"WAVE" or said in (0, 0xFFFFFFFF):
+        return 1.0
+    return max(1.0, (said + 8) / path.stat().st_size)
 
 
 def _by_av(path: Path) -> tuple[Sound, float]:
@@ -198,11 +208,14 @@ def conversation(
     if channels > 2 and turns is None and partner is None:
         raise DataError(
             f"the sound has {channels} channels; expected 1 (one voice) or 2 (one voice each)",
-            hint="mix it down or choose channels: ffmpeg -i IN -ac 2 OUT.wav",
+            hint='choose two: ffmpeg -i IN -af "pan=stereo|c0=c0|c1=c1" OUT.wav',
         )
     if partner is None and turns is None and channels == 2 and not _is_one_voice(sound.samples):
         voices = [resampled(sound.samples.T, sound.rate, resampler)]
     else:
+        if channels > 1 and not _is_one_voice(sound.samples):
+            said = "with a partner or turns it is taken for one"
+            log.warning("the sound has %d different channels, which are mixed: %s", channels, said)
         voices = [resampled(sound.mono()[None], sound.rate, resampler)]
     if turns is not None:
         voices = [shares(turns, speaker, voices[0].shape[-1], sound.seconds).mul_(voices[0])]

@@ -18,6 +18,7 @@ from avatarctl_audio2motion.conversations.voices import recorded
 from avatarctl_audio2motion.demo_report import page
 from avatarctl_audio2motion.generated import FPS
 from avatarctl_audio2motion.infer import load, weights_of
+from avatarctl_audio2motion.sampling import STEPS, kept_steps
 from avatarctl_audio2motion.subject import SOUND, Subject, filming, save_formats, tiled, whole
 
 if TYPE_CHECKING:
@@ -34,9 +35,11 @@ FORMATS = ("npz", "bvh", "glb")
 
 def run(settings: Demo, run: Run) -> None:
     """Show what a voice makes somebody do."""
+    kept_steps(settings.steps, STEPS)
     weights = weights_of(settings, run)
     subject = Subject.find(settings.person, str(weights.config.get("person", "")), weights.path)
     subject.require()
+    subject.require_film()
     studio = Studio(settings, run, load(settings, weights, run), subject)
     if settings.web:
         studio.serve()

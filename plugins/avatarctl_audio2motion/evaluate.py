@@ -23,6 +23,7 @@ from avatarctl_audio2motion.generating import of_recorded
 from avatarctl_audio2motion.pipeline import Draws, Pipeline
 from avatarctl_audio2motion.places import avatar_folder
 from avatarctl_audio2motion.results import Results, read_results
+from avatarctl_audio2motion.sampling import STEPS, kept_steps
 from avatarctl_audio2motion.scores import Motions
 
 if TYPE_CHECKING:
@@ -154,6 +155,7 @@ def _of_file(settings: Evaluate, run: Run) -> Iterator[Scored]:
 
 def _of_store(settings: Evaluate, run: Run) -> Iterator[Scored]:
     assert settings.store is not None
+    kept_steps(settings.steps, STEPS)
     conversations = open_conversations(run.input(settings.store, "store"))
     weights = infer.weights_of(settings, run)
     model = infer.load(settings, weights, run)

@@ -23,6 +23,7 @@ from avatarctl_audio2motion.generated import Generated
 from avatarctl_audio2motion.official import PERSONS, step_of
 from avatarctl_audio2motion.places import name_of, statistics_file
 from avatarctl_audio2motion.results import Results
+from avatarctl_audio2motion.sampling import STEPS, kept_steps
 from avatarctl_audio2motion.subject import SOUND, Subject, filming, save_formats, whole
 
 if TYPE_CHECKING:
@@ -36,6 +37,7 @@ OVERRIDES = {"face": "face", "body": "body", "guide": "guide", "vqvae": "codec"}
 def run(settings: Infer, run: Run) -> None:
     """Generate motion for one conversation."""
     formats.check_names(settings.to, run.declared_formats)
+    kept_steps(settings.steps, STEPS)
     audio = heard(settings, run)
     weights = weights_of(settings, run)
     subject = Subject.find(settings.person, str(weights.config.get("person", "")), weights.path)
@@ -85,6 +87,7 @@ def weights_of(settings: Networks, run: Run) -> Weights:
         if words is not None:
             other = run.weights(words, target="audio2motion", stage=name)
             weights = pipeline.with_part(weights, part, other)
+    pipeline.person_of(weights, settings.person, settings.stats)
     return weights
 
 

@@ -115,11 +115,7 @@ class Pipeline:
         """The networks that a mode needs."""
         networks = self.networks
         missing = [part for part in ("face", "body") if getattr(networks, part) is None]
-        if mode in missing or len(missing) == 2:
-            raise CheckpointError(
-                f"{self.source}: has no '{missing[0] if mode == 'both' else mode}' network",
-                hint=f"name weights that have it: --{missing[0] if mode == 'both' else mode} FILE",
-            )
+        _require(mode, missing, self.source)
         if mode == "both" and missing:
             log.warning("%s: has no '%s' network: that part is not generated", self.source, missing[0])
         if mode == "face":
@@ -197,7 +193,7 @@ def load(
 
     Raises:
         AssetError: There are no statistics.
-        CheckpointError: A network does not fit.
+        CheckpointError: A network is missing, does not fit, or is of another person.
     """
     if not isinstance(weights, Weights):
         declared = list(avatarctl_weights())
@@ -205,7 +201,8 @@ def load(
         paths = [embedded.get(words, words) for words in several(str(weights))]
         weights = open_weights(paths, declared)
     where = torch.device(device) if not isinstance(device, str) else choose(device)[0]
-    name = name_of(person, str(weights.config.get("person", "")))
+    name = person_of(weights, person, stats)
+    _require(mode, [part for part in ("face", "body") if not weights.holds(part)], str(weights.path))
     wanted = ("face",) if mode == "face" else ("body", "guide", "codec")
     wanted = (*wanted, "face") if mode == "both" else wanted
     found: dict[str, Any] = {}
@@ -215,6 +212,26 @@ def load(
             _share_front_end(found[part], found)
     networks = Networks(_statistics(weights, stats, name), **found, schedules=_schedules(weights))
     return Pipeline(networks, name, where, str(weights.path))
+
+
+def person_of(weights: Weights, person: str, stats: object = None) -> str:
+    """The name of the person wanted, else of the one whom the weights name.
+
+    A folder may be called otherwise than its person; statistics that were named say that another person is
+    meant.
+
+    Raises:
+        CheckpointError: The weights are of another person.
+    """
+    said = str(weights.config.get("person", ""))
+    name = name_of(person, said)
+    is_person = name in PERSONS or not Path(person).is_dir()
+    if said and name != said and is_person and stats is None:
+        raise CheckpointError(
+            f"{weights.path} is of {said}, but --person is {name}: poses and face codes are a person's own",
+            hint=f"name weights of {name} (--weights), or leave out --person; --stats FILE where it is meant",
+        )
+    return name
 
 
 def with_part(weights: Weights, part: str, other: Weights) -> Weights:
@@ -232,6 +249,15 @@ def with_part(weights: Weights, part: str, other: Weights) -> Weights:
     networks = {**weights.config.get("networks", {}), part: other.config.get("networks", {}).get(part)}
     config = {**weights.config, "networks": networks, "person": persons[0] or persons[1]}
     return replace(weights, parts={**weights.parts, part: other.part(part)}, config=config)
+
+
+def _require(mode: Mode, missing: list[str], source: str) -> None:
+    """Refuse a mode whose networks are among the missing ones; of both, one is enough."""
+    if mode in missing or len(missing) == 2:
+        part = missing[0] if mode == "both" else mode
+        raise CheckpointError(
+            f"{source}: has no '{part}' network", hint=f"name weights that have it: --{part} FILE"
+        )
 
 
 def _statistics(weights: Weights, stats: Statistics | str | Path | None, person: str) -> Statistics:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from avatarctl.errors import AssetError
+from avatarctl_audio2motion.avatar.assets import find_folder
 from avatarctl_audio2motion.conversations.stats import FILE
 
 OPEN = "open"
@@ -13,8 +15,14 @@ ABOVE = 4
 
 
 def name_of(person: str, said: str) -> str:
-    """The person's name: of the setting (a name or a folder), else what the weights say."""
-    return Path(person).name if person else said
+    """The person's name: of the setting (a name, or a folder with one person), else what the weights say."""
+    path = Path(person)
+    if not person or not path.is_dir():
+        return path.name or said
+    try:
+        return find_folder(path).resolve().name
+    except AssetError:  # who reads the folder tells what is wrong with it
+        return path.resolve().name
 
 
 def statistics_file(weights: Path, person: str) -> Path | None:

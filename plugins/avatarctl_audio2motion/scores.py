@@ -50,18 +50,18 @@ class Motions:
         """The motions of a results file, whose repetitions follow each other.
 
         Raises:
-            DataError: Their number is no multiple of the repetitions, or there is no recorded truth.
+            DataError: There is no recorded truth, or their number is no multiple of the repetitions.
         """
+        if results.truth is None:
+            raise DataError(
+                "the results have no recorded motion (gt) to compare with",
+                hint="generate them for recorded scenes: avatarctl eval audio2motion --store STORE",
+            )
         count = len(results.motions)
         if count % repeats:
             raise DataError(
                 f"{count} motions cannot be {repeats} repetitions of some samples",
                 hint="say how many repetitions there are with --repeats",
-            )
-        if results.truth is None:
-            raise DataError(
-                "the results have no recorded motion (gt) to compare with",
-                hint="generate them for recorded scenes: avatarctl eval audio2motion --store STORE",
             )
         shape = (repeats, count // repeats)
         predicted, truth = (

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import Field, ValidationInfo, field_validator
+from pydantic_core import PydanticCustomError
 
 from avatarctl_audio2motion.settings import Count, Networks, Sampling
 
@@ -38,5 +39,6 @@ class Evaluate(Sampling, Networks):
     @classmethod
     def _one_source(cls, value: Path | None, info: ValidationInfo) -> Path | None:
         if (value is None) == (info.data.get("results") is None):
-            raise ValueError("name either a results file (--results) or a prepared store (--store)")
+            wanted = "name either a results file (--results) or a prepared store (--store)"
+            raise ValueError(wanted) if value else PydanticCustomError("missing", wanted)
         return value

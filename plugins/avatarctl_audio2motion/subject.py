@@ -17,7 +17,16 @@ from avatarctl.errors import AssetError, DataError
 from avatarctl.export import formats
 from avatarctl.motion import Motion
 from avatarctl_audio2motion import person as people
-from avatarctl_audio2motion.avatar.assets import ASSETS, NETWORK, find_views, read_files, read_views
+from avatarctl_audio2motion.avatar.assets import (
+    ASSETS,
+    NETWORK,
+    AvatarFiles,
+    Views,
+    find_folder,
+    find_views,
+    read_files,
+    read_views,
+)
 from avatarctl_audio2motion.generated import FPS, Generated
 from avatarctl_audio2motion.places import OPEN, avatar_folder, name_of
 
@@ -46,6 +55,8 @@ class Subject:
     folder: Path | None = None
     why: str = ""
     """Why the skeleton is not known, where its file is there."""
+    lacking: Path | None = None
+    """The drawn avatar's file that is missing beside the skeleton."""
 
     @staticmethod
     def find(person: str, said: str, weights: Path) -> Subject:
@@ -60,9 +71,10 @@ class Subject:
         folder = avatar_folder(weights, person or said)
         if folder is None:
             return Subject(name, None)
-        drawn = folder if next(folder.rglob(NETWORK), None) else None
+        network = find_folder(folder) / NETWORK
+        drawn = network.parent if network.is_file() else None
         try:
-            return Subject(name, people.load(folder), drawn)
+            return Subject(name, people.load(folder), drawn, lacking=None if drawn else network)
         except DataError as error:  # a drawn avatar needs no names of bones
             return Subject(name, None, drawn, f"{error.message}; {error.hint}")
 
@@ -83,13 +95,16 @@ class Subject:
         return self.person
 
     def require_film(self) -> None:
-        """Check that a film can be made.
+        """Check that a film can be made, before anything is generated for it.
 
         Raises:
-            AvatarError: Neither the skeleton is known nor is there a drawn avatar.
+            AvatarError: Neither the skeleton is known nor is there a drawn avatar, or files of that one are
+                missing, broken or others.
         """
         if self.folder is None:
             self.require()
+        else:
+            _drawable(self.folder)
 
     def motion(self, pose: Tensor) -> Motion:
         """The motion of raw body poses [T, 104].
@@ -133,8 +148,7 @@ class Subject:
         from avatarctl_audio2motion.avatar import film as drawn
         from avatarctl_audio2motion.avatar.avatar import Avatar
 
-        files = read_files(self.folder)
-        views = read_views(find_views(files.folder), files.picture_size())
+        files, views = _drawable(self.folder)
         views = drawn.at_height(views, rows) if rows else views
         avatar = Avatar(files, render.device)
         return drawn.film(avatar, pose, codes, views, sound=track, render=render, look=look)
@@ -144,9 +158,16 @@ class Subject:
         """Who is seen in a film."""
         if self.folder is not None:
             return f"the drawn avatar of {self.name}"
-        return (
-            "the open body" if self.name == OPEN else f"the open body, as there is no avatar of {self.name}"
-        )
+        if self.name == OPEN:
+            return "the open body"
+        why = f"{self.lacking} is missing" if self.lacking else f"there is no avatar of {self.name}"
+        return f"the open body, as {why}"
+
+
+def _drawable(folder: Path) -> tuple[AvatarFiles, Views]:
+    """The files of a drawn avatar, and the views it is seen from."""
+    files = read_files(folder)
+    return files, read_views(find_views(files.folder), files.picture_size())
 
 
 def audible(sound: Tensor) -> Tensor:

@@ -20,9 +20,9 @@ BY_RUNNER = "positional_encodings"
 CASES = [case for case in golden.find(golden.FIXTURES) if case.kind != BY_RUNNER]
 HEAVY = (
     "decoder_stage", "sampling", "real_capture", "first_train", "second_train", "vqvae_train", "refiner",
-    "evaluation_end_to_end", "audio_features", "lip_regressor", "face_forward", "pose_forward", "guide_forward",
-    "guide_generate", "ddim_loop_face", "ddim_loop_pose", "train_step_face", "train_step_pose",
-    "train_step_guide", "generate_end_to_end", "ca_body_forward",
+    "evaluation_end_to_end", "audio_features", "lip_regressor", "face_forward", "pose_forward",
+    "guide_forward", "guide_generate", "ddim_loop_face", "ddim_loop_pose", "train_step_face",
+    "train_step_pose", "train_step_guide", "generate_end_to_end", "ca_body_forward",
 )  # fmt: skip
 
 

@@ -30,8 +30,8 @@ TRAINING, HELD_OUT = 22, 6
 FRAMES = 24 * 30
 """Of a scene."""
 SPREAD = math.sqrt(CODES / CONTROLS)
-"""So redundant are the codes: without it a network sees the face through nearly any noise, and does not learn to
-listen to the voice."""
+"""Codes are so much redundant: without it a network sees the face through nearly any noise, and never learns
+to listen to the voice."""
 VERSION = "2"
 """Changes with what is made, so that stores are made again."""
 JAW_RADIANS = 0.03

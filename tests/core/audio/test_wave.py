@@ -223,3 +223,22 @@ def test_a_file_that_was_cut_short_is_told(tmp_path, caplog):
 def test_other_suffixes_are_not_written(tmp_path):
     with pytest.raises(DataError, match=r"written as \.wav or \.flac"):
         Sound(tone()[:, None], RATE).write(tmp_path / "a.mp3")
+
+
+def test_a_wav_that_was_not_copied_whole_is_told(tmp_path, caplog):
+    whole, cut = tmp_path / "whole.wav", tmp_path / "cut.wav"
+    Sound(torch.sin(torch.arange(32000) / 20)[:, None] / 2, 16000).write(whole)
+    cut.write_bytes(whole.read_bytes()[: whole.stat().st_size // 2])
+
+    assert len(read_sound(whole).samples) == 32000
+    assert not caplog.records
+    assert 15000 < len(read_sound(cut).samples) < 17000
+    assert "ends after" in caplog.text
+
+
+def test_two_voices_that_are_said_to_be_one_are_mixed_and_told(caplog):
+    noise = torch.randn(4800, 2, generator=torch.Generator().manual_seed(0)) / 10
+    both = conversation(Sound(noise, 48000), Sound(noise[:, :1], 48000))
+
+    torch.testing.assert_close(both[:, 0], noise.mean(1))
+    assert "2 different channels" in caplog.text

@@ -11,6 +11,8 @@ import torch
 from avatarctl_audio2motion import scores
 from avatarctl_audio2motion.results import Results, read_results
 from avatarctl_audio2motion.scores import Motions
+from avatarctl_audio2motion.settings_evaluate import Evaluate
+from pydantic import ValidationError
 
 from avatarctl.cli.main import main
 from avatarctl.device import Noise
@@ -52,6 +54,14 @@ def test_wrong_words_are_told(tmp_path, capsys):
     assert "either a results file (--results) or a prepared store (--store)" in capsys.readouterr().err
     assert evaluate(tmp_path / "c", "--results", path, "--lips", path)[0] == 4
     assert "--person FOLDER" in capsys.readouterr().err
+
+
+def test_a_source_that_is_left_out_is_missing_and_two_are_one_too_many(tmp_path):
+    with pytest.raises(ValidationError) as told:
+        Evaluate()
+    assert [(one["type"], one["loc"]) for one in told.value.errors()] == [("missing", ("store",))]
+    with pytest.raises(ValidationError, match="either a results file"):
+        Evaluate(results=tmp_path, store=tmp_path)
 
 
 @pytest.mark.slow

@@ -211,3 +211,9 @@ def test_other_files_are_no_generated_motion(tmp_path, arrays, words):
     np.savez(tmp_path / "a.npz", **arrays)
     with pytest.raises(DataError, match=words):
         Generated.read(tmp_path / "a.npz")
+
+
+def test_audio_models_alone_lack_networks_before_they_lack_statistics(tmp_path):
+    audio = Weights({"audio": {}}, {"networks": {"audio": {}}}, "tiny", tmp_path / "assets")
+    with pytest.raises(CheckpointError, match="has no 'face' network"):
+        pipeline.load(audio, "cpu")

@@ -1,20 +1,23 @@
 import json
 
 import av
+import foreign_person
 import numpy as np
 import pytest
 import tiny
 import torch
-from avatarctl_audio2motion import infer, person, subject
+from avatarctl_audio2motion import infer, person, pipeline, subject
 from avatarctl_audio2motion.demo_report import hand_speed
 from avatarctl_audio2motion.generated import Generated
+from avatarctl_audio2motion.places import name_of
 from avatarctl_audio2motion.results import read_results
 from avatarctl_audio2motion.settings import Infer
+from small_avatar import write_avatar
 
 from avatarctl.audio.wave import RATE, Sound, read_sound
 from avatarctl.checkpoints import open_weights
 from avatarctl.cli.main import main
-from avatarctl.errors import DataError
+from avatarctl.errors import CheckpointError, DataError
 from avatarctl.motion import Motion
 from avatarctl.runs import Run
 
@@ -162,6 +165,80 @@ def test_a_person_without_a_skeleton_gets_numbers_and_is_told_why(tmp_path, spee
     assert not (tmp_path / "film" / "generated.npz").exists()  # refused before anything was computed
 
 
+def test_a_person_is_not_moved_by_the_weights_of_another(tmp_path, speech, capsys):
+    weights = tiny.write_weights(tmp_path / "w.safetensors", person="PXB184")
+    words = ["infer", "audio2motion", str(speech), "--weights", str(weights)]
+    folder = tmp_path / "RLW104"
+    folder.mkdir()
+    for out, other in ((tmp_path / "a", "RLW104"), (tmp_path / "b", str(folder))):
+        code, said = error([*words, "--person", other, "--out", str(out)], capsys)
+        assert code == 6
+        assert f"{weights} is of PXB184, but --person is RLW104" in said
+        assert "name weights of RLW104 (--weights)" in said
+        assert not (out / "generated.npz").exists()
+
+
+def test_statistics_or_a_folder_of_another_name_say_that_a_person_is_meant(tmp_path):
+    weights = open_weights(tiny.write_weights(tmp_path / "w.safetensors", person="PXB184"))
+    (tmp_path / "mine").mkdir()
+    assert pipeline.person_of(weights, "RLW104", tmp_path) == "RLW104"
+    assert pipeline.person_of(weights, str(tmp_path / "mine")) == "mine"
+    assert pipeline.person_of(weights, "") == pipeline.person_of(weights, "PXB184") == "PXB184"
+    with pytest.raises(CheckpointError, match="is of PXB184"):
+        pipeline.load(weights, "cpu", person="open")
+
+
+def test_a_person_has_the_name_of_the_folder_that_holds_the_files(tmp_path):
+    folder = write_avatar(tmp_path)
+    for place in (folder, tmp_path, tmp_path / "checkpoints" / "ca_body"):
+        assert name_of(str(place), "RLW104") == "PXB184"
+    assert name_of(str(tmp_path / "assets"), "RLW104") == "assets"
+    assert (name_of("", "RLW104"), name_of("PXB184", "RLW104")) == ("RLW104", "PXB184")
+
+
+@pytest.mark.parametrize(
+    ("spoil", "said"),
+    [
+        (lambda folder: next(folder.parents[3].glob("assets/*.pth")).unlink(), "no view to draw"),
+        (lambda folder: shortened(folder / "body_dec.ckpt"), "body_dec.ckpt"),
+        (lambda folder: torch.save({"model": {}}, folder / "body_dec.ckpt"), "expected a Codec Avatar Body"),
+        (lambda folder: (folder / "config.yml").unlink(), "config.yml missing"),
+    ],
+)
+def test_a_film_of_a_broken_avatar_is_refused_before_anything_is_generated(
+    tmp_path, speech, capsys, spoil, said
+):
+    weights = tiny.write_weights(tmp_path / "w.safetensors", person="PXB184")
+    folder = write_avatar(tmp_path)
+    spoil(folder)
+    words = ["--weights", str(weights), "--person", str(folder), "--video", "--steps", "4"]
+    out = tmp_path / "out"
+    code, told = error(["infer", "audio2motion", str(speech), *words, "--out", str(out)], capsys)
+    assert code in (4, 5, 6), told
+    assert said in told
+    assert "Traceback" not in told
+    assert not (out / "generated.npz").exists()
+
+
+def shortened(path):
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+def test_an_avatar_without_its_network_is_named_where_the_open_body_is_shown(tmp_path):
+    folder = foreign_person.write(tmp_path / "PXB184")
+    found = subject.Subject.find(str(folder), "", tmp_path)
+    found.require_film()
+    assert found.shown == f"the open body, as {folder / 'body_dec.ckpt'} is missing"
+
+
+def test_impossible_steps_are_refused_before_weights_are_read(tmp_path, speech, capsys, monkeypatch):
+    monkeypatch.setattr(infer, "weights_of", lambda *_: pytest.fail("weights were read"))
+    words = ["infer", "audio2motion", str(speech), "--steps", "ddim300", "--out", str(tmp_path / "out")]
+    code, said = error(words, capsys)
+    assert code == 2
+    assert "300 of 1000 steps" in said
+
+
 @pytest.mark.parametrize(
     ("words", "code", "said"),
     [
@@ -210,9 +287,7 @@ def test_hands_that_turn_about_the_elbow_have_the_speed_of_a_circle():
 
 
 def test_a_person_whose_bones_have_unknown_names_is_still_drawn(tmp_path, monkeypatch):
-    folder = tmp_path / "SOMEONE"
-    folder.mkdir()
-    (folder / "body_dec.ckpt").touch()
+    folder = write_avatar(tmp_path, "SOMEONE")
 
     def unknown(place):
         raise DataError(f"{place}: no bone was recognised", hint="add a table")

@@ -109,7 +109,7 @@ def test_motions_that_are_no_repetitions_or_have_no_truth_are_told():
     with pytest.raises(DataError, match="6 motions cannot be 4 repetitions"):
         Motions.of(made_up(), 4)
     with pytest.raises(DataError, match="no recorded motion"):
-        Motions.of(Results.of(torch.zeros(2, 5, 104)), 1)
+        Motions.of(Results.of(torch.zeros(2, 5, 104)), 5)  # nor are they five repetitions
 
 
 def test_numpy_reads_what_is_written_in_the_published_structure(tmp_path):
