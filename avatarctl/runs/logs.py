@@ -25,6 +25,15 @@ def _is_ours(record: logging.LogRecord) -> bool:
     return record.levelno >= logging.WARNING or record.name.startswith("avatarctl")
 
 
+def _ours() -> list[logging.Logger]:
+    """The loggers of the core and of the plugins that speak, whose levels those below them follow."""
+    known = {
+        "avatarctl",
+        *(name for name in logging.root.manager.loggerDict if name.startswith("avatarctl_")),
+    }
+    return [logging.getLogger(name) for name in sorted(known) if "." not in name]
+
+
 @contextmanager
 def logged(folder: Path) -> Iterator[FileLog]:
     """Copy log records to the folder's log.txt until the block ends."""
@@ -35,13 +44,14 @@ def logged(folder: Path) -> Iterator[FileLog]:
     handler.setFormatter(logging.Formatter(FORMAT))
     handler.setLevel(logging.DEBUG)
     handler.addFilter(_is_ours)
-    root, ours = logging.getLogger(), logging.getLogger("avatarctl")
-    before = ours.level
-    ours.setLevel(logging.DEBUG)
+    root, before = logging.getLogger(), {logger: logger.level for logger in _ours()}
+    for logger in before:
+        logger.setLevel(logging.DEBUG)
     root.addHandler(handler)
     try:
         yield handler
     finally:
         root.removeHandler(handler)
-        ours.setLevel(before)
+        for logger, level in before.items():
+            logger.setLevel(level)
         handler.close()

@@ -2,7 +2,7 @@
 
 It has the form of vq-wav2vec's front end, with two convolutions. The first are tones of 25 ms under a Hann
 window, each band in two phases, spaced as on the mel scale and louder towards high frequencies, as speech
-falls off there. The second are means over 50 ms of what its rectifier lets through. A logarithm follows. The
+falls off there. The second are means over 65 ms of what its rectifier lets through. A logarithm follows. The
 toy networks listen with it, where published ones have weights trained on a thousand hours.
 """
 
@@ -19,7 +19,9 @@ from avatarctl_audio2motion.model.front_end import INNER_RATE, FrontEnd
 BANDS, LOWEST_HZ, HIGHEST_HZ = 40, 100.0, 7000.0
 TAPS, STEP = 400, 20
 """Samples at 16 kHz of a tone, and from one to the next."""
-MEANS, MEANS_STEP = 40, 16
+MEANS, MEANS_STEP = 52, 26
+"""Of means. About one vector comes out for each motion frame: the networks count places and do not time them
+(spec 4.1), so what sounds and moves together stands at nearly the same place."""
 LAYERS = ((2 * BANDS, TAPS, STEP), (BANDS, MEANS, MEANS_STEP))
 RECTIFIED, LOUD, FLOOR = 5.0, 10.0, 0.6
 """Gains after the normalisations, so that GELU rectifies and the logarithm compresses; and how many standard
@@ -27,7 +29,7 @@ deviations silence lies below the mean."""
 
 
 def open_front_end() -> FrontEnd:
-    """The designed front end: [B, n] at 16 kHz to [B, 40, L], 50 a second."""
+    """The designed front end: [B, n] at 16 kHz to [B, 40, L], 30.8 a second."""
     low, high = (1127 * math.log1p(hertz / 700) for hertz in (LOWEST_HZ, HIGHEST_HZ))
     hertz = 700 * torch.expm1(torch.linspace(low, high, BANDS, dtype=torch.float64) / 1127)
     time = torch.arange(TAPS, dtype=torch.float64) / INNER_RATE

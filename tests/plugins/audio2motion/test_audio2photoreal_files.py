@@ -155,7 +155,7 @@ def test_the_body_goes_through_native_files_to_the_same_file(tmp_path: Path) -> 
 
 
 def test_sizes_come_from_the_tensors_and_heads_from_args(tmp_path: Path, caplog) -> None:
-    caplog.set_level("DEBUG")
+    caplog.set_level("DEBUG", logger="avatarctl_audio2motion")
     args = FACE_ARGS | {"data_root": "/home/someone/PXB184/", "colour": "red"}
     weights = open_weights(write_tiny(tmp_path / "model000000700.pt", "face", args), READERS)
     sizes = tiny.sizes()["face"]
