@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 from typing import Any
 
@@ -44,9 +45,15 @@ def init(device: torch.device) -> None:
 
 
 def finish() -> None:
-    """Leave the group."""
+    """Leave the group.
+
+    What still holds it, a network wrapped for training above all, goes first: threads of the group that live
+    on when Python ends take the process down with them.
+    """
     if dist.is_initialized():
+        gc.collect()
         dist.destroy_process_group()
+        gc.collect()
 
 
 def all_reduce_mean(tensor: Tensor) -> Tensor:
