@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import fields, is_dataclass, replace
 from typing import Any
 
 import torch
@@ -21,6 +22,8 @@ def share(batch: Any, device: torch.device) -> Any:
         return {name: share(value, device) for name, value in batch.items()}
     if isinstance(batch, tuple) and hasattr(batch, "_fields"):
         return type(batch)(*(share(value, device) for value in batch))
+    if is_dataclass(batch) and not isinstance(batch, type):
+        return replace(batch, **{f.name: share(getattr(batch, f.name), device) for f in fields(batch)})
     if isinstance(batch, list | tuple):
         return type(batch)(share(value, device) for value in batch)
     return batch
