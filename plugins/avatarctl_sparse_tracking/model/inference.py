@@ -18,7 +18,7 @@ from torch.nn import functional as F
 from avatarctl_sparse_tracking.model import stack
 from avatarctl_sparse_tracking.model.decoder import Decoder, Refiner
 from avatarctl_sparse_tracking.model.denoiser import WINDOW, Block, Condition, LatentDiffusion
-from avatarctl_sparse_tracking.model.products import Apply, NumberFormat, product
+from avatarctl_sparse_tracking.model.products import Apply, NumberFormat, keeps_rows, product
 
 State = tuple[Tensor, ...]
 """Of the refiner after a frame: a vector [C] of each layer."""
@@ -61,6 +61,8 @@ class Context:
 def _mixed(added: Tensor, mix: Tensor, tokens: Tensor) -> Tensor:
     """`added` [B or none, M, N] plus tokens [B L, N] of each window mixed by a matrix [M, L]: [B, M, N]."""
     windows = tokens.unflatten(0, (-1, mix.shape[1]))
+    if len(windows) == 1 and not keeps_rows():
+        return _mixed(added, mix, tokens.repeat(2, 1))[:1]
     return torch.baddbmm(added.expand(len(windows), -1, -1), mix.expand(len(windows), -1, -1), windows)
 
 

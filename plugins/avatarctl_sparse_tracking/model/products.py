@@ -2,11 +2,13 @@
 
 A row of a result does not depend on how many rows there are: on processors with oneDNN or MKL to the bit, as
 far as it was measured; the framework's own linear layer picks another order of summation for another batch.
+So do MKL's plain products on AMD's processors, where oneDNN takes their place.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache
 from typing import Any, Literal
 
 import torch
@@ -41,7 +43,7 @@ def product(
     if number_format == "int8":
         return _int8(weight, bias, gelu)
     if weight.device.type == "cpu" and _has_onednn():
-        if number_format == "bfloat16" or weight.numel() >= LARGE:
+        if number_format == "bfloat16" or weight.numel() >= LARGE or not keeps_rows():
             return _blocked(weight, bias, number_format, gelu)
         return _transposed(weight, bias, gelu)
     dtype = torch.bfloat16 if number_format == "bfloat16" else torch.float32
@@ -64,6 +66,15 @@ def _has_onednn() -> bool:
             (operators.onednn, "qlinear_pointwise"),
         )
     )
+
+
+@cache
+def keeps_rows() -> bool:
+    """Whether rows of MKL's plain products do not depend on how many there are."""
+    made = torch.Generator().manual_seed(0)
+    x, weight = torch.randn(280, 384, generator=made), torch.randn(384, 384, generator=made)
+    few, all_of_them = torch.addmm(weight[0], x[:ROWS], weight), torch.addmm(weight[0], x, weight)
+    return torch.equal(few, all_of_them[:ROWS])
 
 
 def _activated(x: Tensor, gelu: Gelu) -> Tensor:
@@ -92,6 +103,8 @@ def _blocked(weight: Tensor, bias: Tensor, number_format: NumberFormat, gelu: Ge
     after: tuple[str, list[Any], str] = ("gelu", [], gelu) if gelu else ("none", [], "")
 
     def apply(x: Tensor) -> Tensor:
+        if len(x) == 1 and not keeps_rows():
+            return apply(x.expand(2, -1))[:1]
         found: Tensor = run(x.to(dtype), packed, bias, *after)
         return found.float()
 
