@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from glob import glob
+
 import nox
 
 nox.options.default_venv_backend = "none"
@@ -18,7 +20,7 @@ def lint(session: nox.Session) -> None:
 @nox.session
 def types(session: nox.Session) -> None:
     """Static types, strict."""
-    session.run("mypy", "avatarctl", "plugins/avatarctl_sparse_tracking", "plugins/avatarctl_audio2motion")
+    session.run("mypy", "avatarctl", *sorted(glob("plugins/avatarctl_*")))
 
 
 @nox.session

@@ -18,8 +18,8 @@ PAGES = sorted([ROOT / "README.md", *ROOT.glob("plugins/**/README.md")])
 def commands(page: Path) -> list[list[str]]:
     """The command lines in code blocks and between back quotes, without their comments."""
     text = page.read_text(encoding="utf-8")
-    blocks = re.findall(r"```\n(.*?)```", text, flags=re.DOTALL)
-    lines = [line for block in blocks for line in block.splitlines()]
+    blocks = re.findall(r"^```(\w*)\n(.*?)^```", text, flags=re.DOTALL | re.MULTILINE)
+    lines = [line for language, block in blocks if not language for line in block.splitlines()]
     lines += re.findall(r"`([^`\n]+)`", re.sub(r"```.*?```", "", text, flags=re.DOTALL))
     found = [re.search(r"avatarctl (?:[a-z]|--).*", line.partition("  #")[0]) for line in lines]
     return [shlex.split(match[0].partition("&&")[0])[1:] for match in found if match]

@@ -1,0 +1,1 @@
+"""ego-hmr: people seen by a head-mounted camera, in their scene (EgoHMR, ICCV 2023)."""

@@ -1,0 +1,1 @@
+"""Neural collision models of bodies: COAP and VolumetricSMPL."""

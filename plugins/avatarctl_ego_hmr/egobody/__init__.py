@@ -1,0 +1,1 @@
+"""EgoBody: its files, frames and transforms."""

@@ -1,0 +1,1 @@
+"""The networks of both stages, by the names of official checkpoints; `networks.py` builds and loads them."""
