@@ -16,7 +16,7 @@ from torch import Tensor
 from avatarctl_ego_hmr import export
 from avatarctl_ego_hmr.demo_report import GUIDED, MEAN, UNGUIDED, Scores, page
 from avatarctl_ego_hmr.egobody.annotations import Annotations
-from avatarctl_ego_hmr.evaluate import Bodies, errors_of, picture_size, read_bodies, rows_of, still
+from avatarctl_ego_hmr.evaluate import Bodies, errors_of, read_bodies, rows_of, still
 from avatarctl_ego_hmr.gallery import Gallery
 from avatarctl_ego_hmr.infer import Work, load, people_of, weights_of
 from avatarctl_ego_hmr.pictures import TRUTH, Stage, with_box
@@ -60,7 +60,7 @@ def run(settings: Demo, run: Run) -> None:
         free = options.model_copy(update={"guidance": "none"})
         bodies[UNGUIDED] = find(Work(free, run, model, recordings), truth, FREE)
     people = people.to("cpu")
-    scores = scored(bodies | mean_body(model, found), people, truth, picture_size(data, truth))
+    scores = scored(bodies | mean_body(model, found), people, truth, data.picture_size(truth.names[0]))
     gallery = Gallery(read_recovered(run.path(FILE)), people, data, settings.renderer)
     Show(settings, run, gallery, truth).save()
     run.save("report.html", page(run, scores, settings, took))

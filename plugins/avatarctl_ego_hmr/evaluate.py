@@ -89,7 +89,7 @@ def run(settings: Evaluate, run: Run) -> None:
     data = EgoBody(root)
     run.input(data.files.source(annotation_file(data.files, settings.split)), "data")
     truth = data.annotations(settings.split)
-    size = picture_size(data, truth)
+    size = data.picture_size(truth.names[0])
     if settings.results is not None:
         kind = data.kind if settings.body == "auto" else settings.body
         people = People.load(run.bodies, kind, settings.body_models)
@@ -104,12 +104,6 @@ def run(settings: Evaluate, run: Run) -> None:
     if is_made_up or data.kind == "open":
         tables = [replace(table, note=NOTE) for table in tables]
     publish(run, tables, numbers, f"{len(bodies.rows)} frames of {root}, split '{settings.split}'")
-
-
-def picture_size(data: EgoBody, truth: Annotations) -> tuple[int, int]:
-    """Width and height of the pictures of a split, pixels."""
-    height, width = data.image(truth.names[0]).shape[:2]
-    return width, height
 
 
 def inferred(settings: Evaluate, run: Run, truth: Annotations) -> tuple[People, Bodies, np.ndarray | None]:

@@ -125,7 +125,7 @@ def of_results(results: Results, data: EgoBody, split: str, path: Path) -> Recov
         )
     count, samples = results.betas.shape[:2]
     nothing = np.full((count, samples), np.nan)
-    rows, columns = data.image(frames.names[0]).shape[:2]
+    columns, rows = data.picture_size(frames.names[0])
     return Recovered(
         names=np.array(frames.names),
         rooms=np.array([data.scene_of(frames.recording(row)) for row in range(count)]),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import pickle
 from pathlib import Path
 from typing import Any, ClassVar
@@ -34,8 +35,15 @@ class _Pickler(_InPython):  # type: ignore[misc]  # it has no types
     }
 
 
+def dumped(content: Any) -> bytes:
+    """The pickle of a value, as the published code reads it."""
+    file = io.BytesIO()
+    _Pickler(file, protocol=2).dump(content)
+    return file.getvalue()
+
+
 def write_pickle(path: str | Path, content: Any) -> Path:
     """Write a pickle that the published code reads, whole or not at all."""
-    with atomic(path) as temporary, temporary.open("wb") as file:
-        _Pickler(file, protocol=2).dump(content)
+    with atomic(path) as temporary:
+        temporary.write_bytes(dumped(content))
     return Path(path)

@@ -26,6 +26,7 @@ from avatarctl_ego_hmr.egobody.annotations import annotation_file, statistics
 from avatarctl_ego_hmr.egobody.files import EgoBody
 from avatarctl_ego_hmr.egobody.transforms import moved
 from avatarctl_ego_hmr.egobody.translations import find_translations, read_translations
+from avatarctl_ego_hmr.pickles import write_pickle
 
 if TYPE_CHECKING:
     from avatarctl.body import BodyModel
@@ -171,7 +172,7 @@ class Work:
             mapping[key] = source
             outcome.foreign += source.split("/")[1] != key.split("/")[1]
         if clouds:
-            prepared.write_map(files[0], mapping)
+            write_pickle(files[0], mapping)
             prepared.write_clouds(files[1], ((key, np.load(part)) for key, part in clouds))
         if not outcome.bad:
             shutil.rmtree(parts, ignore_errors=True)

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Iterator
 from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
-from PIL import Image
 
 from avatarctl.device.noise import Noise
 from avatarctl.errors import DataError
@@ -178,8 +176,7 @@ class Recordings:
         """Columns and rows of a picture, which all of a recording have."""
         recording = _moment(name)[0]
         if recording not in self._sizes:
-            with Image.open(io.BytesIO(self.data.files.read(key_of(name)))) as image:
-                self._sizes[recording] = image.size
+            self._sizes[recording] = self.data.picture_size(name)
         return self._sizes[recording]
 
 

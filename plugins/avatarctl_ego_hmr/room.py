@@ -21,8 +21,6 @@ Tell = Callable[[str], None]
 UNITS = {"m": 1.0, "cm": 0.01, "mm": 0.001}
 POINTS = 20_000
 """Points that networks are given (spec 3)."""
-CUBE = 2.0
-"""Side of the cube around a body, metres."""
 SIZES = {"m": 50.0, "cm": 2000.0}
 """Diagonals up to which a room is in metres, and in centimetres."""
 HEIGHTS = (0.5, 2.6)

@@ -22,7 +22,7 @@ from avatarctl_ego_hmr.losses_diffusion import Collide, Criterion, Predicted
 from avatarctl_ego_hmr.model.diffusion import NUMBERS, PoseDiffusion
 from avatarctl_ego_hmr.model.networks import build, load
 from avatarctl_ego_hmr.sampling import STEPS, sample, schedule, streams
-from avatarctl_ego_hmr.training import Means, Setup, check_start, start_backbone, start_means
+from avatarctl_ego_hmr.training import Means, Setup, check_start, start_image, start_means
 from avatarctl_ego_hmr.views import Truth, View
 
 if TYPE_CHECKING:
@@ -94,10 +94,7 @@ def network_of(settings: TrainDiffusion, run: Run, setup: Setup) -> PoseDiffusio
         if settings.mean_params is not None:
             betas, _ = start_means(run.input(settings.mean_params, "mean_params"))
             network.beta_layer.init_betas.copy_(betas)
-    if settings.backbone is not None:
-        start_backbone(network.backbone, run.input(settings.backbone, "backbone"))
-    elif settings.start is None:
-        run.log.warning("the image network is new; the published training starts from one: --backbone FILE")
+    start_image(network.backbone, settings, run)
     return network
 
 

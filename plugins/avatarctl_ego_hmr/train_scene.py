@@ -21,7 +21,7 @@ from avatarctl.geometry.rotations import matrix_from_axis_angle_smpl, sixd_from_
 from avatarctl_ego_hmr.losses_scene import Criterion, adversarial, discriminator_loss
 from avatarctl_ego_hmr.model.networks import build, load
 from avatarctl_ego_hmr.model.scene import NUMBERS, SceneNet
-from avatarctl_ego_hmr.training import Means, Setup, check_start, start_backbone, start_means
+from avatarctl_ego_hmr.training import Means, Setup, check_start, start_image, start_means
 from avatarctl_ego_hmr.views import Truth, View
 
 if TYPE_CHECKING:
@@ -89,10 +89,7 @@ def network_of(settings: TrainScene, run: Run, setup: Setup) -> SceneNet:
             betas, camera = start_means(run.input(settings.mean_params, "mean_params"))
             network.flow.fc_head.init_betas.copy_(betas)
             network.flow.fc_head.init_cam.copy_(camera)
-    if settings.backbone is not None:
-        start_backbone(network.backbone, run.input(settings.backbone, "backbone"))
-    elif settings.start is None:
-        run.log.warning("the image network is new; the published training starts from one: --backbone FILE")
+    start_image(network.backbone, settings, run)
     return network
 
 

@@ -84,8 +84,8 @@ class Setup:
                 held_out = Items(data, HELD_OUT, people, points=points, box_scale=settings.box_scale)
             except DataError as error:
                 raise DataError(error.message, hint=f"{error.hint}; or --validate-spacing 0") from error
-        height, width = data.image(items.people.names[0]).shape[:2]
-        return Setup(people.to(run.device), kind, items, held_out, settings.validate_spacing, (width, height))
+        size = data.picture_size(items.people.names[0])
+        return Setup(people.to(run.device), kind, items, held_out, settings.validate_spacing, size)
 
     def shuffled(self, batch_size: int, seed: int) -> tuple[int, Callable[[int], tuple[View, Truth]]]:
         """Steps in an epoch, and the batch of each step, from seed and step alone."""
@@ -134,6 +134,14 @@ def check_start(weights: Weights, kind: Kind, run: Run) -> None:
     theirs = weights.config.get("body")
     if theirs and theirs != kind:
         run.log.warning("%s: was trained with %s bodies; goes on with %s", weights.path, theirs, kind)
+
+
+def start_image(backbone: nn.Module, settings: Train, run: Run) -> None:
+    """Give an image network the weights that the settings name; tell where it is new."""
+    if settings.backbone is not None:
+        start_backbone(backbone, run.input(settings.backbone, "backbone"))
+    elif settings.start is None:
+        run.log.warning("the image network is new; the published training starts from one: --backbone FILE")
 
 
 def start_backbone(backbone: nn.Module, path: Path) -> None:

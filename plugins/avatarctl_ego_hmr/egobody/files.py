@@ -82,6 +82,11 @@ class EgoBody:
                 hint="copy or download it again",
             ) from error
 
+    def picture_size(self, name: str) -> tuple[int, int]:
+        """Width and height of the picture of a frame, pixels; raises as `image`."""
+        rows, columns = self.image(name).shape[:2]
+        return columns, rows
+
     @cached_property
     def _scenes(self) -> dict[str, str]:
         """The scene of each recording."""

@@ -14,6 +14,7 @@ from avatarctl.checkpoints.pickle_reader import load_pickle
 from avatarctl.errors import DataError
 from avatarctl.files import atomic
 from avatarctl_ego_hmr.egobody.folder import Folder
+from avatarctl_ego_hmr.pickles import dumped
 
 Step = Literal["front", "cube-gt", "cube-predicted"]
 FOLDERS: dict[Step, str] = {
@@ -80,12 +81,6 @@ def cube_points(files: Folder, step: Literal["cube-gt", "cube-predicted"], split
     return points
 
 
-def write_map(path: Path, mapping: dict[str, str]) -> None:
-    """Write which cloud each image uses, a pickle of protocol 2."""
-    with atomic(path) as temporary, temporary.open("wb") as file:
-        pickle.dump(mapping, file, protocol=2)
-
-
 def write_clouds(path: Path, clouds: Iterable[tuple[str, np.ndarray]]) -> None:
     """Write a pickled dictionary of arrays, protocol 2, holding one of them at a time."""
     with atomic(path) as temporary, temporary.open("wb") as file:
@@ -96,9 +91,8 @@ def write_clouds(path: Path, clouds: Iterable[tuple[str, np.ndarray]]) -> None:
 
 
 def _body(value: object) -> bytes:
-    """A value's pickle without its frame, with the name that NumPy's first version has for its function."""
-    words = pickle.dumps(value, protocol=2)[2:-1]
-    return words.replace(b"cnumpy._core.", b"cnumpy.core.", 1) if isinstance(value, np.ndarray) else words
+    """A value's pickle without its frame."""
+    return dumped(value)[2:-1]
 
 
 def folder_of(files: Folder, step: Step, split: str) -> str:

@@ -10,7 +10,6 @@ import csv
 import io
 import json
 import os
-import pickle
 import shutil
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
@@ -26,7 +25,8 @@ import torch
 from avatarctl.checkpoints.arrays import read_npz
 from avatarctl.device import Noise
 from avatarctl.errors import DataError
-from avatarctl.files import atomic, sweep, write_text
+from avatarctl.files import sweep, write_text
+from avatarctl_ego_hmr.pickles import write_pickle
 from avatarctl_ego_hmr.synthetic.office import SCENES, Office, office
 from avatarctl_ego_hmr.synthetic.people import SHAPE_LIMIT, Split, clip_names, clip_poses, stirred
 from avatarctl_ego_hmr.synthetic.recordings import LENGTH, Recording, kinect_from_scene, make, write_arrays
@@ -189,8 +189,7 @@ def finish(store: Path, recordings: list[Recording]) -> None:
             parts.append(part)
         joined = {key: np.concatenate([part[key] for part in parts]) for key in parts[0]}
         write_arrays(store / "annotation_egocentric_smpl_npz" / f"egocapture_{split}_smpl.npz", joined)
-    with atomic(store / "transf_matrices_all_seqs.pkl") as temporary:
-        temporary.write_bytes(pickle.dumps(transforms, protocol=2))
+    write_pickle(store / "transf_matrices_all_seqs.pkl", transforms)
     for scene in SCENES:
         write_text(store / "scene_mesh" / scene / f"{scene}.obj", obj_text(office(scene)))
     _write_calibrations(store, recordings)

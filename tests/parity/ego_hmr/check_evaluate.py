@@ -15,9 +15,10 @@ from avatarctl_ego_hmr.collision.load import load_collision
 from avatarctl_ego_hmr.egobody import prepared
 from avatarctl_ego_hmr.egobody.annotations import Annotations
 from avatarctl_ego_hmr.egobody.files import EgoBody
-from avatarctl_ego_hmr.evaluate import Bodies, errors_of, pairs, picture_size
+from avatarctl_ego_hmr.evaluate import Bodies, errors_of, pairs
 from avatarctl_ego_hmr.items import Items
 from avatarctl_ego_hmr.model.networks import load
+from avatarctl_ego_hmr.pickles import write_pickle
 from avatarctl_ego_hmr.pipeline import Pipeline
 from avatarctl_ego_hmr.recovered import PUBLISHED, Results, read_results
 from avatarctl_ego_hmr.sampling import Samples, Streams, sample
@@ -52,7 +53,7 @@ def egobody(folder: Path, clouds: np.ndarray, *, is_cube: bool) -> Iterator[EgoB
         else:
             mapping, file = (root / prepared.FOLDERS["front"] / name for name in prepared.front_files("test"))
             mapping.parent.mkdir()
-            prepared.write_map(mapping, dict.fromkeys(keys, keys[0]))
+            write_pickle(mapping, dict.fromkeys(keys, keys[0]))
             prepared.write_clouds(file, [(keys[0], clouds)])
         yield EgoBody(root)
 
@@ -76,7 +77,7 @@ def check_stage1(case: dict[str, Any], arrays: Arrays, folder: Path) -> Arrays:
     network = load(inputs.official("stage1_53618", folder), "scene", torch.device("cpu"))
     model = Pipeline(people, torch.device("cpu"), scene=network)
     with egobody(folder, case_beside(case, "prepare_scene_s1")["test.points"], is_cube=False) as data:
-        truth, size = data.annotations("test"), picture_size(data, data.annotations("test"))
+        truth, size = data.annotations("test"), data.picture_size(data.annotations("test").names[0])
         items = Items(data, "test", people, points="front")
         parts = [items.batch(range(first, min(first + 4, 6)))[0] for first in (0, 4)]
     found = [model.likeliest(view) for view in parts]
@@ -109,7 +110,7 @@ def check_stage2(case: dict[str, Any], arrays: Arrays, folder: Path) -> Arrays:
     places = torch.from_numpy(given["stage1"]).float()
     found, ratios, gaps = [], [], []
     with egobody(folder, given["points"], is_cube=True) as data:
-        truth, size = data.annotations("test"), picture_size(data, data.annotations("test"))
+        truth, size = data.annotations("test"), data.picture_size(data.annotations("test").names[0])
         items = Items(data, "test", people, points="cube-pred")
         for batch, rows in enumerate((range(4), range(4, 6))):
             view = items.batch(rows)[0]
@@ -171,4 +172,4 @@ def results(bodies: Bodies, collisions: np.ndarray, contact: np.ndarray, truth: 
 
 KINDS = {"eval_stage1": check_stage1, "eval_stage2": check_stage2}
 INPUTS = {"eval_stage2": ("noise_*",)}
-TOLERANCES = {"eval_stage2": {"out.collision_ratio_list": {"rtol": 0.0, "atol": 0.02}}}
+TOLERANCES = {"eval_stage2": {"out.collision_ratio_list": {"rtol": 0.0, "atol": 0.002}}}

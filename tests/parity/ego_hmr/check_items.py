@@ -15,11 +15,11 @@ from avatarctl_ego_hmr.egobody import prepared
 from avatarctl_ego_hmr.egobody.files import EgoBody
 from avatarctl_ego_hmr.items import Items
 from avatarctl_ego_hmr.pickles import write_pickle
-from avatarctl_ego_hmr.rotations import axis_angle_from_matrix
 from avatarctl_ego_hmr.views import FOCAL_NORM
 from ego_hmr import inputs
 
 from avatarctl.geometry.rotations import (
+    axis_angle_from_matrix,
     matrix_from_axis_angle_smpl,
     matrix_from_sixd,
     sixd_from_matrix,
