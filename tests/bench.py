@@ -47,6 +47,8 @@ from avatarctl.render import Render, rasterize
 
 SIZE = 512
 CLIP_SECONDS = 10.0
+SHORT = 0.1
+"""Seconds below which a workload beside a published procedure is run more often."""
 FLOPS = {torch.ops.mkldnn._linear_pointwise: lambda x, weight, *others, **shape: 2 * math.prod(x) * weight[0]}
 """Operations of what torch does not count, by the shapes of its inputs."""
 
@@ -300,12 +302,14 @@ def beside(name: str, machine: Machine) -> Iterator[Row]:
     """The workloads of bench_NAME.py, beside what the published code took."""
     module = _module(Path(__file__).with_name(f"bench_{name}.py"))
     for one in module.workloads():
+        start = time.perf_counter()
         with torch.no_grad(), FlopCounterMode(display=False, custom_mapping=FLOPS) as counter:
             one.work()
+        is_short = time.perf_counter() - start < SHORT
         limit = machine.limit(counter.get_total_flops())
         with torch.no_grad():
-            seconds = timed(one.work, 2)
-            other = one.repeats * timed(one.slow, 1) if one.slow else 0.0
+            seconds = timed(one.work, 15 if is_short else 2)
+            other = one.repeats * timed(one.slow, 5 if is_short else 1) if one.slow else 0.0
         scaled = one.published / module.THEIRS * machine.calibration
         note = f"published, by calibration: {_time(scaled)}" if scaled else ""
         yield Row(one.name, seconds, limit, other, note=note)

@@ -1,13 +1,14 @@
 """The published procedures of ego-hmr as its specification states them, for the bench: slow twins of ours.
 
 They compute the features of picture, room and place in each step, every layer of points on [point, maximum],
-every point in every part of a body, one body at a time, and all distances. Scene crops are those of
-plugins/ego_hmr/published_crops.py.
+every point in every part of a body, one body at a time, and all distances, with torch's usual products. Scene
+crops are those of plugins/ego_hmr/published_crops.py.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 import numpy as np
 import torch
@@ -17,6 +18,7 @@ from avatarctl_ego_hmr.collision.partition import Draw, Figure
 from avatarctl_ego_hmr.egobody.annotations import Annotations
 from avatarctl_ego_hmr.evaluate import JOINTS, Bodies, errors_of
 from avatarctl_ego_hmr.guidance import factors
+from avatarctl_ego_hmr.model import linear
 from avatarctl_ego_hmr.model.diffusion import PoseDiffusion
 from avatarctl_ego_hmr.model.points import PointEncoder
 from avatarctl_ego_hmr.model.visibility import visible
@@ -29,6 +31,17 @@ from avatarctl.body import BodyModel
 from avatarctl.geometry.rotations import matrix_from_sixd
 
 
+@contextmanager
+def usual_products() -> Iterator[None]:
+    """Leave all products to torch, as the published code does."""
+    ours, linear._by_onednn = linear._by_onednn, lambda x: False
+    try:
+        yield
+    finally:
+        linear._by_onednn = ours
+
+
+@usual_products()
 def encoded(encoder: PointEncoder, points: Tensor) -> Tensor:
     """Features of clouds [..., C] of points [..., N, 3]; each point is given with the maximum (spec 4.3)."""
     position, *blocks = (encoder.get_submodule(name) for name in encoder.names)
@@ -39,6 +52,7 @@ def encoded(encoder: PointEncoder, points: Tensor) -> Tensor:
     return encoder.fc_c(functional.relu(blocks[-1](x).amax(dim=-2)))
 
 
+@usual_products()
 def denoise(network: PoseDiffusion, view: View, transl: Tensor, x: Tensor, steps: Tensor) -> Tensor:
     """Clean poses [B, 144] of noisy ones, fused, from pictures and points (spec 4.5)."""
     image, seen = network.backbone(view.image), visible(view.detected, loosen=True)

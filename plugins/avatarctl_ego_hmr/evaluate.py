@@ -16,6 +16,7 @@ from torch import Tensor
 from avatarctl.errors import DataError
 from avatarctl.metrics import Column, Row, Table
 from avatarctl_ego_hmr import pipeline
+from avatarctl_ego_hmr.blocks import in_blocks
 from avatarctl_ego_hmr.bodies import People
 from avatarctl_ego_hmr.egobody.annotations import Annotations, annotation_file, key_of
 from avatarctl_ego_hmr.egobody.files import EgoBody
@@ -266,7 +267,7 @@ def errors_of(
     people: People, bodies: Bodies, truth: Annotations, size: tuple[int, int], *, mask_alignment: bool = True
 ) -> Errors:
     """Errors of all frames; arguments as in `pairs` and `measure`."""
-    parts = [
+    parts = (
         measure(
             pair.joints,
             pair.vertices,
@@ -277,8 +278,8 @@ def errors_of(
             mask_alignment=mask_alignment,
         )
         for pair in pairs(people, bodies, truth, size)
-    ]
-    return Errors.joined(parts)
+    )
+    return Errors.joined(in_blocks(parts, Errors.joined))
 
 
 Scored = tuple[list[Table], dict[str, float]]
@@ -329,12 +330,12 @@ def places(
     size: tuple[int, int],
 ) -> Scored:
     """The numbers of stage 1: the likeliest pose, and where the body is."""
-    found: dict[str, list[Tensor]] = {}
+    found: dict[str, list[float]] = {}
     for pair in pairs(people, methods[ESTIMATE], truth, size):
         each = place_errors(pair.joints[:, 0], pair.vertices[:, 0], pair.true_joints, pair.true_vertices)
         for name, values in each.items():
-            found.setdefault(name, []).append(values)
-    numbers = {name: float(torch.cat(values).double().mean()) for name, values in found.items()}
+            found.setdefault(name, []).extend(values.tolist())
+    numbers = {name: float(np.mean(values)) for name, values in found.items()}
     return [Table(PLACES, [Row(ESTIMATE, numbers)], "Stage 1, as published")], numbers
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -14,6 +14,7 @@ from torch import Tensor
 from avatarctl.checkpoints import Weights
 from avatarctl.errors import DataError
 from avatarctl_ego_hmr import export, pipeline
+from avatarctl_ego_hmr.blocks import in_blocks
 from avatarctl_ego_hmr.bodies import People
 from avatarctl_ego_hmr.collision.load import PART
 from avatarctl_ego_hmr.egobody.files import EgoBody
@@ -143,14 +144,17 @@ class Work:
         Raises:
             DataError: There is nobody.
         """
-        parts = []
-        for window in self.sightings.windows(self.settings.batch_size):
-            made = self._likeliest(window) if self.settings.places else self._sampled(window)
-            if made is not None:
-                parts.append(made)
+        parts = in_blocks(self._parts(), joined)
         if not parts:
             raise self._nobody()
         return joined(parts)
+
+    def _parts(self) -> Iterator[Recovered]:
+        """The bodies of each window that has some."""
+        for window in self.sightings.windows(self.settings.batch_size):
+            made = self._likeliest(window) if self.settings.places else self._sampled(window)
+            if made is not None:
+                yield made
 
     def _nobody(self) -> DataError:
         """Why there is not a single body."""

@@ -105,7 +105,8 @@ def sample(
         return share * guide.gradient(network.poses_from(noisy), betas, around, surfaces)
 
     if spacing == "ddpm":
-        clean = ddpm(schedule(), denoise, draw, push)
+        with network.packed((1 + fuse) * len(noises)):
+            clean = ddpm(schedule(), denoise, draw, push)
     else:
         kept = kept_steps(spacing, STEPS)[::-1]
         clean = ddim(

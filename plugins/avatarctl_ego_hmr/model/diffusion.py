@@ -8,6 +8,8 @@ embedding is linear too, so that layer is applied to the embedding's weights, th
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 
 import torch
@@ -140,6 +142,8 @@ class PoseDiffusion(nn.Module):
 
     pose_mean: Tensor
     pose_std: Tensor
+    _embedded: tuple[Tensor, Tensor] | None = None
+    """That of `_embedding` while `packed` lasts."""
 
     def __init__(self, sizes: DiffusionSizes | None = None) -> None:
         super().__init__()
@@ -212,14 +216,30 @@ class PoseDiffusion(nn.Module):
 
     def _own(self, pose: Tensor, steps: Tensor) -> Tensor:
         """Share of the first layer that pose [B, 24, 6] and step [B] have [B, 24, H]."""
-        first, place = self.diffusion_model.first, self.sizes.condition
+        first, place = self.diffusion_model.first, self.sizes.condition + self.sizes.latent
+        moment = first.mapped(self.embed_timestep(steps)[:, None], place)  # [B, 1, H] each
+        own, others = (
+            pose @ numbers[:6] + (numbers[6] + offset)
+            for numbers, offset in zip(self._embedded or self._embedding(), moment, strict=True)
+        )
+        return first.mixed(own, others)
+
+    def _embedding(self) -> tuple[Tensor, Tensor]:
+        """What the first layer makes of the six numbers of a joint's pose, and of their bias [7, H] each."""
         embedding = self.input_process["poseEmbedding"]
         assert isinstance(embedding, nn.Linear)
-        spread = first.mapped(embedding.weight.mT, place)  # [6, H] each
-        moment = torch.cat([embedding.bias.expand(len(pose), -1), self.embed_timestep(steps)], dim=1)
-        shared = first.mapped(moment[:, None], place)  # [B, 1, H] each
-        own, others = (pose @ weight + offset for weight, offset in zip(spread, shared, strict=True))
-        return first.mixed(own, others)
+        numbers = torch.cat([embedding.weight.mT, embedding.bias[None]])
+        return self.diffusion_model.first.mapped(numbers, self.sizes.condition)
+
+    @contextmanager
+    def packed(self, bodies: int) -> Iterator[None]:
+        """For many steps of so many poses, those of a second pass counted; see `GraphNet.packed`."""
+        self._embedded = self._embedding()
+        try:
+            with self.diffusion_model.packed(bodies):
+                yield
+        finally:
+            self._embedded = None
 
     def betas(self, condition: Condition) -> Tensor:
         """Shapes [B, 10]."""

@@ -5,11 +5,14 @@ Zou and Tang, "Modulated Graph Convolutional Network for 3D Human Pose Estimatio
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from avatarctl_ego_hmr.model.linear import linear
+from avatarctl_ego_hmr.model.linear import linear, packed
 
 JOINTS = 24
 EDGES = (
@@ -33,6 +36,8 @@ class GraphConv(nn.Module):
     """A linear map of each joint for itself, another for its neighbours, and learned shares of these."""
 
     adj: Tensor
+    packed: tuple[Tensor, Tensor] | None = None
+    """The weights for `linear` while `GraphNet.packed` lasts."""
 
     def __init__(self, inputs: int, outputs: int) -> None:
         super().__init__()
@@ -56,8 +61,8 @@ class GraphConv(nn.Module):
             x: Some of the inputs [..., C].
             first: Place of the first of them.
         """
-        own, others = self.W[:, first : first + x.shape[-1]]
-        return linear(x, own.mT), linear(x, others.mT)
+        own, others = self.packed or self.W[:, first : first + x.shape[-1]].mT
+        return linear(x, own), linear(x, others)
 
     def mixed(self, own: Tensor, others: Tensor) -> Tensor:
         """Features [B, 24, outputs] from the two maps of the joints [B, 24 or 1, outputs]; linear in them."""
@@ -131,6 +136,19 @@ class GraphNet(nn.Module):
         self.gconv_layers = nn.Sequential(*(Residual(width) for _ in range(layers)))
         self.non_local = NonLocal(width) if non_local else None
         self.gconv_output = GraphConv(width, 6)
+
+    @contextmanager
+    def packed(self, bodies: int) -> Iterator[None]:
+        """For many steps of so many bodies: faster; the weights must not change meanwhile."""
+        convs = [one for one in self.gconv_layers.modules() if isinstance(one, GraphConv)]
+        try:
+            for conv in convs:
+                own, others = conv.W.mT
+                conv.packed = packed(own, JOINTS * bodies), packed(others, JOINTS * bodies)
+            yield
+        finally:
+            for conv in convs:
+                conv.packed = None
 
     @property
     def first(self) -> GraphConv:
