@@ -289,7 +289,9 @@ def parameters(gallery: Gallery, axes: Axes) -> dict[str, np.ndarray]:
 
 def _rest_pelvis(gallery: Gallery, betas: Tensor) -> Tensor:
     """Where shapes [..., 10] have their pelvis at rest, metres [..., 3]."""
-    return gallery.people.neutral.shape(betas).joints[..., 0, :]
+    body = gallery.people.neutral  # whose whole bodies of many shapes would fill the memory
+    directions = torch.einsum("v,vck->kc", body.regressor[0], body.shape_directions[..., : betas.shape[-1]])
+    return body.rest_joints[0] + betas @ directions
 
 
 def _save_motions(gallery: Gallery, run: Run, fps: float) -> None:
@@ -311,9 +313,10 @@ def _save_motions(gallery: Gallery, run: Run, fps: float) -> None:
 
 def motion(gallery: Gallery, rows: Sequence[int], sample: int, fps: float) -> Motion:
     """One of the samples of people as frames of one motion, in scene axes, with their mean shape."""
-    found = gallery.found
-    values = parameters(replace(gallery, found=found[np.asarray(rows)]), "scene")
-    one = {name: torch.from_numpy(values[name][:, sample]) for name in values if name != "names"}
+    found = gallery.found[np.asarray(rows)]
+    found = replace(found, betas=found.betas[:, [sample]], matrices=found.matrices[:, [sample]])
+    values = parameters(replace(gallery, found=found), "scene")
+    one = {name: torch.from_numpy(values[name][:, 0]) for name in values if name != "names"}
     betas = one["betas"].mean(dim=0)
     pelvis = one["transl"] + _rest_pelvis(gallery, one["betas"])
     poses = torch.cat([one["global_orient"], one["body_pose"]], dim=1).unflatten(1, (24, 3))
