@@ -84,7 +84,7 @@ def _skeleton(shaped: Shaped) -> dict[str, Any]:
 
 def _skin(shaped: Shaped) -> dict[str, np.ndarray]:
     """The mesh at rest, its faces, and the joints and weights of its vertices."""
-    joints, weights = strongest(shaped.model)
+    joints, weights = strongest(shaped.model.weights)
     return {
         "vertices": _standing(shaped.vertices.double().numpy()),
         "faces": shaped.model.faces.numpy().astype("<i4"),

@@ -19,6 +19,9 @@ from avatarctl.body import open_body
 from avatarctl.body.files import read
 from avatarctl.body.tables import NAMES, PARENTS
 from avatarctl.export import gltf
+from avatarctl.geometry.kinematics import forward_kinematics
+from avatarctl.geometry.rotations import matrix_from_axis_angle
+from avatarctl.geometry.skinning import blend
 from avatarctl.motion import Motion
 from avatarctl.motion.clips import clips
 
@@ -211,6 +214,60 @@ def test_trimesh_loads_the_mesh_at_rest_with_its_shape(motion, tmp_path):
     assert len(mesh.faces) == len(body.faces)
 
 
+@pytest.fixture(scope="module")
+def bent():
+    """A body in another pose than rest, as a figure of colours and weights, and its binds."""
+    body = open_body("smpl")
+    joints = body.rest_joints.double()
+    poses = torch.zeros(24, 3, dtype=torch.float64)
+    poses[1, 2], poses[18, 1] = 0.7, -0.4
+    local = matrix_from_axis_angle(poses)
+    world, places = forward_kinematics(local, joints, body.parents)
+    moves = torch.eye(4, dtype=torch.float64).repeat(24, 1, 1)
+    moves[:, :3, :3], moves[:, :3, 3] = world, places
+    vertices = blend(body.template.double(), body.weights.double(), world, places, joints)
+    colours = torch.linspace(0, 1, len(vertices))[:, None].expand(-1, 3)
+    bones = gltf.Bones("smpl", joints)
+    return gltf.Figure(vertices, body.faces, colours, bones, body.weights, torch.linalg.inv(moves))
+
+
+def test_a_figure_in_any_pose_follows_its_bones_from_there(bent, motion, tmp_path):
+    glb = Glb(gltf.write_figure(bent, tmp_path / "a.glb", motion))
+    bones, turned = bent.bones, motion.to_skeleton("smpl").to_up("y", bent.bones.joints[0])
+    joints, weights = gltf.strongest(bent.weights)
+    full = torch.zeros_like(bent.weights).scatter_add(
+        1, torch.from_numpy(joints).long(), torch.from_numpy(weights)
+    )
+    for frame in (0, 3):
+        local = matrix_from_axis_angle(turned.body_poses(24)[frame].double())
+        world, places = forward_kinematics(local, bones.joints, bones.parents, turned.root[frame].double())
+        moves = torch.eye(4, dtype=torch.float64).repeat(24, 1, 1)
+        moves[:, :3, :3], moves[:, :3, 3] = world, places
+        moves = moves @ bent.binds
+        expected = blend(
+            bent.vertices, full.double(), moves[:, :3, :3], moves[:, :3, 3], torch.zeros_like(bones.joints)
+        )
+        np.testing.assert_allclose(glb.posed(frame), expected.numpy(), atol=1e-5)  # metres
+
+
+def test_colours_of_a_figure_are_linear_light(bent, tmp_path):
+    glb = Glb(gltf.write_figure(bent, tmp_path / "a.glb"))
+    light = glb.attribute("COLOR_0")
+    assert light[0].tolist() == [0, 0, 0]
+    assert light[-1].tolist() == [1, 1, 1]
+    assert light[len(light) // 2, 0] == pytest.approx(0.214, abs=1e-3)  # middle grey of sRGB
+    assert glb.document["materials"][0]["pbrMetallicRoughness"]["baseColorFactor"] == [1, 1, 1, 1]
+    assert "animations" not in glb.document
+
+
+def test_a_figure_without_bones_is_a_mesh_alone(bent, tmp_path):
+    alone = replace(bent, bones=None, weights=None, binds=None)
+    glb = Glb(gltf.write_figure(alone, tmp_path / "a.glb"))
+    assert glb.document["nodes"] == [{"name": "body", "mesh": 0}]
+    assert not {"skins", "animations"} & glb.document.keys()
+    np.testing.assert_allclose(glb.attribute("POSITION"), bent.vertices.numpy(), atol=1e-6)
+
+
 def validator():
     """The node_modules folder with gltf-validator, or an empty string."""
     folder = os.environ.get("AVATARCTL_GLTF_VALIDATOR", "")
@@ -224,7 +281,17 @@ def validator():
 @pytest.mark.parametrize("family", ["smpl", "smplh", "smplx"])
 def test_the_official_validator_has_no_errors_and_no_warnings(family, motion, make, tmp_path):
     body = read(make.write_body(tmp_path, "smpl")) if family == "smpl" else open_body(family)
-    path = gltf.write(motion, body, tmp_path / "motion.glb")
+    assert_valid(gltf.write(motion, body, tmp_path / "motion.glb"))
+
+
+@pytest.mark.skipif(not validator(), reason="no node, or no gltf-validator, as above")
+@pytest.mark.parametrize("kind", ["moving", "at rest", "alone"])
+def test_the_official_validator_accepts_figures(kind, bent, motion, tmp_path):
+    figure = replace(bent, bones=None, weights=None, binds=None) if kind == "alone" else bent
+    assert_valid(gltf.write_figure(figure, tmp_path / "a.glb", motion if kind == "moving" else None))
+
+
+def assert_valid(path):
     done = subprocess.run(
         ["node", "-e", VALIDATE, str(path)],
         env=os.environ | {"NODE_PATH": validator()},
