@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import lzma
 import math
+import tokenize
 import zipfile
 import zlib
 from collections.abc import Iterable
@@ -19,7 +20,7 @@ RATIO = 1100
 """Deflate cannot shrink data further than this."""
 BROKEN = (
     zipfile.BadZipFile, zlib.error, lzma.LZMAError, OSError, EOFError, ValueError, KeyError, RuntimeError,
-    MemoryError,
+    MemoryError, tokenize.TokenError,
 )  # fmt: skip
 """What a broken archive makes its readers raise; RuntimeError where it claims to be encrypted."""
 HINT = "copy or download the file again"

@@ -109,3 +109,13 @@ def test_names_of_an_archive_whose_names_are_no_text_are_none(tmp_path):
     (tmp_path / "b.npz").write_bytes(bad)
     assert archive_names(tmp_path / "b.npz") == []
     assert archive_names(tmp_path) == []
+
+
+def test_an_unfinished_header_is_told(tmp_path):
+    header = b"{'descr': '<f8', 'fortran_order': False, 'shape': (3,".ljust(117) + b"\n"
+    entry = b"\x93NUMPY\x01\x00" + struct.pack("<H", len(header)) + header + bytes(24)
+    with zipfile.ZipFile(tmp_path / "clip.npz", "w") as file:
+        file.writestr("poses.npy", entry)
+
+    with pytest.raises(DataError, match="clip"):
+        read_npz(tmp_path / "clip.npz")
