@@ -342,6 +342,7 @@ WORKLOADS = {
     "training": training,
     "audio2motion": partial(beside, "audio2motion"),
     "ego-hmr": partial(beside, "ego_hmr"),
+    "video-avatar": partial(beside, "video_avatar"),
 }
 
 

@@ -58,7 +58,7 @@ def test_a_published_layout_and_back_are_the_same_tensors(say: Callable[..., Any
         (
             ("w.safetensors", "--to", "sagenet"),
             3,
-            "'sagenet' is no layout; choose from safetensors, audio2photoreal, egohmr, sage-net",
+            "'sagenet' is no layout; choose from safetensors, audio2photoreal, egohmr, sage-net, hfavatar",
         ),
         (("latest",), 2, "latest of which training?"),
         (("gone.pth",), 5, "gone.pth: no such weights file or folder"),

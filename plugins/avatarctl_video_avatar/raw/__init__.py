@@ -1,0 +1,1 @@
+"""Recordings as they were published, one module for each data set."""

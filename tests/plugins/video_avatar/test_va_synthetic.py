@@ -1,0 +1,158 @@
+"""The made-up person and her pictures: where clothes are, and that cameras and bodies say the truth."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from avatarctl_video_avatar import synthetic
+from avatarctl_video_avatar.mesh_pictures import lens_of
+from avatarctl_video_avatar.prepared import Prepared
+from avatarctl_video_avatar.settings_synthetic import PrepareSynthetic
+from avatarctl_video_avatar.synthetic_film import fits_of, shoot, world
+from avatarctl_video_avatar.synthetic_person import Person
+
+from avatarctl.body import open_body
+from avatarctl.errors import DataError, SettingsError
+from avatarctl.motion.clips import clips
+from avatarctl.runs import Run
+
+NOSE, LEFT_EYE = 332, 2800
+
+
+@pytest.fixture(scope="module")
+def person() -> Person:
+    return Person.made(open_body("smpl"), 0)
+
+
+@pytest.fixture(scope="module")
+def made() -> synthetic.Made:
+    return synthetic.Made.of(PrepareSynthetic(frames=3, cameras=4, size="96x80"))
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("synthetic")
+    settings = PrepareSynthetic(into=folder / "Somebody", frames=2, cameras=2, size="48x40", volume_size=16)
+    synthetic.run(settings, Run.standalone(folder / "run"))
+    return settings.into
+
+
+def test_clothes_stand_off_where_they_are_and_nowhere_else(person: Person) -> None:
+    x, y, z = person.places.unbind(-1)
+    hands, face = x.abs() > 0.5, (y > 0.27) & (z > 0.17) & (y < 0.36)
+    trunk = (x.abs() < 0.1) & (y > -0.2) & (y < 0.1)
+    assert (person.offsets[hands | face] == 0).all()
+    assert person.offsets[trunk].min() > 0.002
+    assert person.offsets.min() >= 0
+    assert person.offsets.max() < 0.04, "farther out than a surface is looked for"
+
+
+def test_people_differ_in_shape_and_colours(person: Person) -> None:
+    other = Person.made(person.body, 1)
+    assert not torch.equal(other.betas, person.betas)
+    assert (other.colours(person.places) - person.colours(person.places)).abs().mean() > 0.05
+
+
+def test_the_dressed_mesh_follows_the_body(person: Person) -> None:
+    vertices = person.body.shape(person.betas).vertices.double()
+    dressed = person.dressed(vertices)
+    moved = person.dressed(vertices + torch.tensor([1.0, 2.0, 3.0]))
+    assert torch.allclose(moved - dressed, torch.tensor([1.0, 2.0, 3.0]).double().expand_as(dressed))
+    # Loop's subdivision flattens curved skin by a few millimetres at most.
+    assert (dressed[NOSE] - vertices[NOSE]).norm() < 0.004
+
+
+def test_the_face_is_painted_on_the_face(person: Person) -> None:
+    eye = person.body.template[LEFT_EYE]
+    hand = torch.tensor([0.75, 0.12, 0.03])
+    eye_colour, skin = person.colours(torch.stack([eye, hand]))
+    assert torch.allclose(skin, torch.tensor(person.palette.skin), atol=0.01)
+    assert (eye_colour - skin).abs().max() > 0.2
+
+
+def test_fits_put_bodies_where_smpl_does(person: Person) -> None:
+    fits = fits_of(person.body, person.betas, "walk_2", 3)
+    motion = clips()["walk_2"].motion().to_skeleton("smpl").to_up("z")
+    rows = [0, round((len(motion) - 1) / 2), len(motion) - 1]
+    wanted = person.body.shape(person.betas).pose(
+        motion.body_poses(24)[rows].float(), motion.root[rows].float()
+    )
+    for fit, vertices in zip(fits, wanted.vertices(), strict=True):
+        assert (fit.poses[:3] == 0).all()
+        own = person.body.shape(torch.from_numpy(fit.betas)).pose(torch.from_numpy(fit.poses).view(24, 3))
+        found = world(fit, own.vertices().double())
+        # Weights of a few vertices sum up to a little less than one.
+        assert (found - vertices).abs().max() < 2e-4
+        assert (found - vertices).abs().median() < 1e-6
+
+
+def test_somebody_stands_on_the_floor_and_in_every_picture(made: synthetic.Made) -> None:
+    assert abs(made.stage.lowest) < 1e-5
+    for camera in made.cameras:
+        pixels, depth = lens_of(camera).project(made.stage.surfaces.flatten(0, 1).float())
+        assert depth.min() > 1
+        assert pixels.min() > 0
+        assert (pixels < torch.tensor([96, 80])).all()
+
+
+def test_whole_numbers_are_pixel_centres_in_the_cameras_that_are_written(made: synthetic.Made) -> None:
+    shifts = []
+    for frame in range(len(made.fits)):
+        for camera in made.cameras:
+            _, cover = shoot(made.stage, frame, camera, made.size)
+            rows, columns = np.nonzero(cover)
+            view = made.stage.surfaces[frame].numpy() @ camera.extrinsics[:3, :3].T + camera.extrinsics[:3, 3]
+            pixels = (view / view[:, 2:]) @ camera.intrinsics.T
+            for found, wanted in ((columns, pixels[:, 0]), (rows, pixels[:, 1])):
+                shifts.append((found.min() + found.max() - wanted.min() - wanted.max()) / 2)
+    assert abs(np.mean(shifts)) < 0.15, "half a pixel would be 0.5"
+
+
+def test_pictures_show_the_person_before_a_studio(made: synthetic.Made) -> None:
+    picture, cover = shoot(made.stage, 0, made.cameras[0], made.size)
+    assert picture.shape == (80, 96, 3)
+    assert cover.shape == (80, 96)
+    assert 0.02 < (cover == 255).mean() < 0.3
+    assert ((cover > 0) & (cover < 255)).any(), "edges are partly covered"
+    assert np.ptp(picture[cover == 0].astype(int), axis=1).max() < 20, "the studio is grey"
+    assert np.ptp(picture[cover == 255].astype(int), axis=1).max() > 150, "clothes are vivid"
+
+
+def test_the_recording_is_read_back(written: Path) -> None:
+    data = Prepared(written)
+    assert data.kind == "open"
+    assert data.views == ["0", "1"]
+    assert data.frames("1") == ["frame_000000", "frame_000001"]
+    assert data.image("0", "frame_000001").shape == (40, 48, 3)
+    assert data.volume.grid.shape == (16, 16, 16)
+    assert data.body("frame_000001").posed_vertices.shape == (6890, 3)
+    camera = data.camera("1", "frame_000000")
+    assert camera.intrinsics[0, 2] == 23.5
+    split = json.loads((written / synthetic.MARK).read_text("utf-8"))["split"]
+    assert split["train"] == {"views": ["0"], "frames": [0, 1]}
+    assert split["held_out"] == {"views": ["1"], "frames": [1, 2]}
+
+
+def test_what_is_there_is_kept_and_other_options_are_refused(written: Path, tmp_path: Path) -> None:
+    same = PrepareSynthetic(into=written, frames=2, cameras=2, size="48x40", volume_size=16)
+    before = (written / "mesh_infos.pkl").stat().st_mtime_ns
+    synthetic.write(same, Run.standalone(tmp_path))
+    assert (written / "mesh_infos.pkl").stat().st_mtime_ns == before
+    with pytest.raises(DataError, match="other options") as caught:
+        synthetic.write(same.model_copy(update={"person": 1}), Run.standalone(tmp_path))
+    assert "--replace" in str(caught.value.hint)
+
+
+def test_a_folder_with_something_else_is_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "thesis.tex").write_text("mine")
+    with pytest.raises(DataError, match="holds something else"):
+        synthetic.write(PrepareSynthetic(into=tmp_path), Run.standalone(tmp_path / "run"))
+
+
+def test_an_unknown_clip_is_named_with_the_nearest() -> None:
+    with pytest.raises(SettingsError, match=r"jumping_jack'.*jumping_jacks"):
+        synthetic.Made.of(PrepareSynthetic(clip="jumping_jack"))
