@@ -29,6 +29,7 @@ from avatarctl_video_avatar.intersect import all_hits
 from avatarctl_video_avatar.items import pose_of, sample_of
 from avatarctl_video_avatar.losses import Criterion
 from avatarctl_video_avatar.model.avatar import Avatar, AvatarSizes, build
+from avatarctl_video_avatar.model.delta import DeltaSdf
 from avatarctl_video_avatar.model.nearest import NEIGHBOURS, Nearest, skinning_of
 from avatarctl_video_avatar.model.rendering import CHUNK, Scene, picture
 from avatarctl_video_avatar.model.volume import BaseSdf
@@ -233,6 +234,7 @@ def _points(given: Given) -> Iterator[Workload]:
 def _surface(given: Given) -> Iterator[Workload]:
     """The surface at canonical points; all but the first with planes that are filtered already."""
     network = given.large.sdf_network
+    assert isinstance(network, DeltaSdf)
     yield Workload(
         "window attention, planes of 512²", network.filtered, ATTENTION, partial(slow.filtered, network)
     )
@@ -297,11 +299,16 @@ def _meshes(given: Given) -> Iterator[Workload]:
         places = Grid.around(vertices, side).places(_some(side, side**3 // share))
         yield Workload(
             f"mesh of {side}³, planes of {name}",
-            partial(extract, lambda at, ours=ours: ours.field(torch.from_numpy(at)).numpy(), vertices, side),
+            partial(extract, partial(_field, ours), vertices, side),
             published,
             partial(slow.field, theirs, torch.from_numpy(places).float()),
             share,
         )
+
+
+def _field(scene: Scene, places: np.ndarray) -> np.ndarray:
+    values: np.ndarray = scene.field(torch.from_numpy(places)).numpy()
+    return values
 
 
 def _some(side: int, count: int) -> np.ndarray:

@@ -36,8 +36,8 @@ if TYPE_CHECKING:
 
 MADE = PrepareSynthetic()
 """The recording that the embedded weights were trained on."""
-VIEWS, FRAMES = (1, 5), (8, 35)
-"""Held-out cameras, from before and from behind; a frame of the training, and one that it has not seen."""
+VIEWS, FRAMES = (3, 7), (8, 35)
+"""Cameras that neither training nor tuning has seen; a frame of the training, and one after it."""
 KINDS = ("pose of the training", "new pose")
 FPS = 12.0
 SIDES, SIDE = 6, 480

@@ -23,12 +23,13 @@ LEAD = (
     "the training has not had."
 )
 TOY = (
-    "The weights are toys: small networks, trained for minutes on one core with small pictures. They show "
-    "that everything works, not what the published system can do."
+    "The weights are toys: small networks, trained on one core with small pictures. They show that "
+    "everything works, not what the published system can do."
 )
 NOTE = (
     "In the rectangle around the body, as published. The baseline is the true outline, filled with its mean "
-    "colour. A made-up person: not comparable with published numbers."
+    "colour. The toy's settings were chosen by looking at other cameras; its new pose is not far from those "
+    "of the training. A made-up person: not comparable with published numbers."
 )
 
 
@@ -52,7 +53,7 @@ def table(seen: Sequence[Seen]) -> Table:
     ):
         values = {key: float(np.mean([one[key] for one in several])) for key in several[0]}
         rows.append(Row(name, values, kind))  # type: ignore[arg-type]
-    return Table(COLUMNS, rows, "Held-out pictures", NOTE)
+    return Table(COLUMNS, rows, "Pictures that were not trained on", NOTE)
 
 
 def page(run: Run, settings: Demo, seen: Sequence[Seen], mesh: Mesh, step: int, took: float) -> Page:
@@ -97,6 +98,6 @@ def following(run: Run) -> dict[str, str]:
         "Another dance": f"avatarctl infer video-avatar {given} --motion indian_13_a --camera orbit",
         "A finer mesh": f"avatarctl export video-avatar {given} --pose canonical --resolution 256",
         "The recording of this person": "avatarctl prepare synthetic-video",
-        "This avatar, trained by yourself": "avatarctl train video-avatar -c toy",
+        "An avatar of this person, trained by yourself": "avatarctl train video-avatar -c toy",
         "Somebody you have filmed": "avatarctl prepare zju-mocap CoreView_377",
     }

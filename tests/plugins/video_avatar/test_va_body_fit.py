@@ -1,17 +1,19 @@
 """Posed bodies of fits, star pose, and the files that bodies come from."""
 
 import sys
+from importlib import resources
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from avatarctl_video_avatar import body_fit, prepare_smpl
+from avatarctl_video_avatar import prepare_smpl
 from avatarctl_video_avatar.body_fit import canonical, load_body, posed, star_transforms, star_vertices
 from avatarctl_video_avatar.prepared import Fit
 
-from avatarctl.body import Bodies, open_body
+from avatarctl.body import Bodies
 from avatarctl.body.files import read_arrays
+from avatarctl.body.service import OPEN_FILES
 from avatarctl.cli.main import main
 from avatarctl.errors import AssetError, DataError
 
@@ -112,10 +114,7 @@ def test_a_broken_table_is_told(tables, tmp_path):
 
 
 def test_another_models_file_is_named(tmp_path):
-    source = Path(open_body("smplx").source) if Path(open_body("smplx").source).is_file() else None
-    packaged = (
-        source or Path(body_fit.__file__).parents[2] / "avatarctl" / "_data" / "body" / "SMPLX_NEUTRAL.npz"
-    )
+    packaged = resources.files("avatarctl") / "_data" / "body" / OPEN_FILES["smplx"]
     (tmp_path / "neutral").mkdir()
     (tmp_path / "neutral" / "model.npz").write_bytes(packaged.read_bytes())
     with pytest.raises(AssetError) as caught:
