@@ -82,4 +82,4 @@ def test_the_demo_shows_an_avatar_that_has_learned_nothing(tmp_path: Path) -> No
     demo.run(settings, Run.standalone(tmp_path / "run"))
     for name in ("views.png", "dance.mp4", "avatar.glb", "mesh.png", "report.html"):
         assert (tmp_path / "run" / name).stat().st_size > 500, name
-    assert "camera 5, new pose" in (tmp_path / "run" / "report.html").read_text("utf-8")
+    assert f"camera {demo.VIEWS[1]}, new pose" in (tmp_path / "run" / "report.html").read_text("utf-8")
