@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import importlib.util
 import logging
+from functools import cache
 
 import numpy as np
 
@@ -75,8 +76,14 @@ def _distances(triangles: np.ndarray, n: int) -> np.ndarray:
         from avatarctl_video_avatar import sweeps_compiled
 
         return sweeps_compiled.distances(triangles, n)
-    log.info('pip install "avatarctl[fast]" computes distances to bodies several times as fast')
+    _advise()
     return sweeps.distances(triangles, n)
+
+
+@cache
+def _advise() -> None:
+    """Say once, not for each frame, what would be faster."""
+    log.info('pip install "avatarctl[fast]" computes distances to bodies several times as fast')
 
 
 def is_inside(triangles: np.ndarray, n: int) -> np.ndarray:

@@ -149,7 +149,7 @@ def check_whole(case: dict[str, Any], arrays: Arrays, folder: Path) -> Arrays:
 
 
 def _check_near(grid: np.ndarray, stored: np.ndarray, case: dict[str, Any]) -> None:
-    """Within two voxels of the surface both engines are exact; the case's sentence would allow 1e-3."""
+    """Within two voxels of the surface distances are exact; the case's sentence would allow 1e-3."""
     near = np.abs(stored) < 2 * 2 / case["config"]["dataset"]["volume_size"]
     np.testing.assert_allclose(grid[near], stored[near], rtol=0, atol=2e-6)
 
