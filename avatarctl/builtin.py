@@ -42,6 +42,14 @@ def avatarctl_targets() -> Iterator[Target]:
         needs=("live",),
         examples=("avatarctl export vmc walk_2", "avatarctl export vmc motion.npz --send body --loop"),
     )
+    yield Target(
+        verb="demo",
+        name="all",
+        summary="every demo, one after the other, and one report",
+        run="avatarctl.runs.demos:run",
+        settings="avatarctl.runs.demos:DemoAll",
+        examples=("avatarctl demo all --out demos", "avatarctl demo all --only sparse-tracking"),
+    )
 
 
 def export_motion(settings: ExportMotion, run: Run) -> None:

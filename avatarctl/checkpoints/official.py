@@ -14,6 +14,7 @@ from torch import Tensor
 from avatarctl.checkpoints import native
 from avatarctl.checkpoints.choice import Choice, Held, choose
 from avatarctl.checkpoints.pickle_reader import load_torch
+from avatarctl.checkpoints.records import Inert
 from avatarctl.errors import AvatarError, CheckpointError
 from avatarctl.files import check_input_file
 from avatarctl.plugin.target import resolve
@@ -26,6 +27,8 @@ SUFFIXES = (".safetensors", ".pt", ".pth", ".tar", ".ckpt")
 MOST_FILES = 64
 """Weight files looked at below one folder."""
 INSPECT = "avatarctl inspect FILE says what a file is"
+PERSISTENT = "_reconstruct_persistent_obj"
+"""The function that builds networks of the StyleGAN family from their source text; here it is a record."""
 Header = dict[str, tuple[int, ...]]
 """Dotted names of a file's tensors and their shapes: what a reader's `sniff` is given."""
 
@@ -142,15 +145,40 @@ def find_reader(path: str | Path, readers: Iterable[Reader]) -> Found:
 
 
 def flatten(content: Any, prefix: str = "") -> dict[str, Tensor]:
-    """The tensors of nested dictionaries under dotted names; everything else is left out."""
+    """The tensors of nested dictionaries and pickled networks under dotted names; all else is left out."""
     if isinstance(content, Tensor):
         return {prefix: content}
+    if isinstance(content, Inert):
+        content = module_content(content)
     if not isinstance(content, Mapping):
         return {}
     found: dict[str, Tensor] = {}
     for key, value in content.items():
         found.update(flatten(value, f"{prefix}.{key}" if prefix else str(key)))
     return found
+
+
+def module_state(record: Any) -> dict[str, Any] | None:
+    """The attributes of a torch network in a pickle; None where a record is of something else.
+
+    Networks of the StyleGAN family are pickled with their source text, which is never looked at.
+    """
+    if not isinstance(record, Inert):
+        return None
+    state: Any = record.state
+    if record.name == PERSISTENT and record.args and isinstance(record.args[0], dict):
+        state = record.args[0].get("state")
+    is_network = isinstance(state, dict) and isinstance(state.get("_parameters"), dict)
+    return state if is_network else None
+
+
+def module_content(record: Any) -> dict[str, Any]:
+    """Parameters, buffers and inner networks of a network in a pickle, by name."""
+    state = module_state(record)
+    if state is None:
+        return {}
+    groups = [state.get(name) for name in ("_parameters", "_buffers", "_modules")]
+    return {str(key): value for group in groups if isinstance(group, dict) for key, value in group.items()}
 
 
 def is_safetensors(path: str | Path) -> bool:

@@ -45,11 +45,16 @@ class _Reader(pickle.Unpickler):
     """The allow-list; `limit` bounds what is allocated, in bytes."""
 
     def __init__(
-        self, file: BinaryIO, limit: int, storage: Callable[[Any], torch.Tensor] | None = None
+        self,
+        file: BinaryIO,
+        limit: int,
+        storage: Callable[[Any], torch.Tensor] | None = None,
+        is_header: bool = False,
     ) -> None:
         super().__init__(file, encoding="latin1")
         self.limit = limit
         self.storage = storage
+        self.is_header = is_header
         self.kinds: dict[tuple[str, str], type[Inert]] = {}
 
     def charge(self, size: int) -> None:
@@ -121,6 +126,8 @@ class _Reader(pickle.Unpickler):
             return _tensor
         if module == "torch._utils" and name == "_rebuild_parameter":
             return lambda data, *_: data
+        if (module, name) == ("torch.storage", "_load_from_bytes"):
+            return self._stored
         return self._tuple if (module, name) == ("torch", "Size") else None
 
     def _reconstruct(self, kind: Any, shape: Any, dtype: Any) -> np.ndarray[Any, Any]:
@@ -138,6 +145,13 @@ class _Reader(pickle.Unpickler):
         if order == "K" and axes is not None:
             return np.transpose(np.reshape(flat, shape), axes)
         return np.reshape(flat, shape, order="F" if order == "F" else "C")
+
+    def _stored(self, raw: Any) -> Any:
+        """A storage in a plain pickle: a torch file of the legacy layout, as bytes."""
+        if not isinstance(raw, bytes) or self.storage is not None:
+            raise pickle.UnpicklingError("a tensor storage that is no bytes")
+        self.charge(len(raw))
+        return _read_legacy(io.BytesIO(raw), len(raw), self.is_header)
 
     def _ordered(self, items: Any = ()) -> collections.OrderedDict[Any, Any]:
         self.charge(128 * len(items))
@@ -201,9 +215,14 @@ def _scan(file: BinaryIO, limit: int) -> None:
     file.seek(start)
 
 
-def _read_one(file: BinaryIO, limit: int, storage: Callable[[Any], torch.Tensor] | None = None) -> Any:
+def _read_one(
+    file: BinaryIO,
+    limit: int,
+    storage: Callable[[Any], torch.Tensor] | None = None,
+    is_header: bool = False,
+) -> Any:
     _scan(file, limit)
-    return _Reader(file, limit, storage).load()
+    return _Reader(file, limit, storage, is_header).load()
 
 
 def _tidy(value: Any, depth: int = 0, seen: dict[int, Any] | None = None) -> Any:
@@ -297,7 +316,8 @@ def load_torch(path: str | Path, *, is_header: bool = False) -> Any:
             raise CheckpointError(f"{path}: found a web page, expected a torch file", hint=PAGE)
         if start.startswith(b"pk"):
             raise pickle.UnpicklingError("it ends early: an archive without its directory")
-        return _read_legacy(path, is_header)
+        with path.open("rb") as file:
+            return _read_legacy(file, path.stat().st_size, is_header)
 
     return _guarded(path, CheckpointError, "torch file", read)
 
@@ -341,38 +361,36 @@ def _read_zip(path: Path, is_header: bool) -> Any:
         return _read_one(io.BytesIO(archive.read(names[0])), EXPANSION * total, storage)
 
 
-def _read_legacy(path: Path, is_header: bool) -> Any:
-    size = path.stat().st_size
-    with path.open("rb") as file:
-        limit = EXPANSION * size
-        first = _read_one(file, limit)
-        if first != LEGACY_MAGIC:
-            return first
-        _read_one(file, limit)
-        _read_one(file, limit)
-        waiting: dict[str, torch.Tensor] = {}
-        claimed = 0
+def _read_legacy(file: BinaryIO, size: int, is_header: bool) -> Any:
+    limit = EXPANSION * size
+    first = _read_one(file, limit, is_header=is_header)
+    if first != LEGACY_MAGIC:
+        return first
+    _read_one(file, limit)
+    _read_one(file, limit)
+    waiting: dict[str, torch.Tensor] = {}
+    claimed = 0
 
-        def storage(pid: Any) -> torch.Tensor:
-            nonlocal claimed
-            dtype, key, count = _storage_words(pid)
-            if key not in waiting:
-                claimed += count * dtype.itemsize
-                if count < 0 or claimed > size:
-                    raise pickle.UnpicklingError("tensors larger than the file")
-                waiting[key] = torch.empty(count, dtype=dtype, device="meta" if is_header else "cpu")
-            return waiting[key]
+    def storage(pid: Any) -> torch.Tensor:
+        nonlocal claimed
+        dtype, key, count = _storage_words(pid)
+        if key not in waiting:
+            claimed += count * dtype.itemsize
+            if count < 0 or claimed > size:
+                raise pickle.UnpicklingError("tensors larger than the file")
+            waiting[key] = torch.empty(count, dtype=dtype, device="meta" if is_header else "cpu")
+        return waiting[key]
 
-        content = _read_one(file, limit, storage)
-        keys = [str(key) for key in _read_one(file, limit)]
-        if sorted(keys) != sorted(waiting):
-            raise pickle.UnpicklingError("its tensors are not those that it lists")
-        for key in keys if not is_header else []:
-            count = struct.unpack("<q", file.read(8))[0]
-            target = waiting[key]
-            raw = bytearray(file.read(target.nbytes))
-            if count != target.numel() or len(raw) != target.nbytes:
-                raise pickle.UnpicklingError("the file ends early")
-            if raw:
-                target.copy_(torch.frombuffer(raw, dtype=target.dtype))
-        return content
+    content = _read_one(file, limit, storage)
+    keys = [str(key) for key in _read_one(file, limit)]
+    if sorted(keys) != sorted(waiting):
+        raise pickle.UnpicklingError("its tensors are not those that it lists")
+    for key in keys if not is_header else []:
+        count = struct.unpack("<q", file.read(8))[0]
+        target = waiting[key]
+        raw = bytearray(file.read(target.nbytes))
+        if count != target.numel() or len(raw) != target.nbytes:
+            raise pickle.UnpicklingError("the file ends early")
+        if raw:
+            target.copy_(torch.frombuffer(raw, dtype=target.dtype))
+    return content

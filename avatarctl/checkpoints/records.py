@@ -35,6 +35,10 @@ class Inert:
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         pass
 
+    def __call__(self, *args: Any, **kwargs: Any) -> Inert:
+        """What a call of it gives: a record of the call's arguments, and nothing is run."""
+        return type(self)(*args, **kwargs)
+
     def __setstate__(self, state: Any) -> None:
         self.state = state
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import fields, is_dataclass, replace
 from typing import Any
 
@@ -41,8 +41,8 @@ def with_sizes(
     return replace(published, **found)
 
 
-def _value(like: Any, value: Any, most: int) -> Any:
-    """A size as JSON says it, in the form of one of its kind."""
+def _value(like: Any, value: Any, most: int, below: float = 1.0) -> Any:
+    """A size as JSON says it, in the form of one of its kind; numbers that are not whole are `below`."""
     if like is None and value is None:
         return None
     if is_dataclass(like):
@@ -58,19 +58,26 @@ def _value(like: Any, value: Any, most: int) -> Any:
         if isinstance(value, str):
             return value
     elif isinstance(like, float):
-        if isinstance(value, int | float) and 0 <= value < 1:
+        if isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < below:
             return float(value)
     elif type(value) is int and 0 <= value <= most:
         return value
     raise ValueError(f"found {str(value)[:40]}, expected a value such as {like}")
 
 
-def sizes_in(weights: Weights, part: str, published: Any, optional: Mapping[str, Any] | None = None) -> Any:
+def sizes_in(
+    weights: Weights,
+    part: str,
+    published: Any,
+    optional: Mapping[str, Any] | None = None,
+    limits: Collection[str] = (),
+) -> Any:
     """The sizes of a network as its file says them.
 
     Args:
         part: The network's part of the weights.
-        published: Sizes of its kind; the others as in `with_sizes`.
+        published: Sizes of its kind; `optional` as in `with_sizes`.
+        limits: Names of sizes that only limit others, so that no tensor need have them.
 
     Raises:
         CheckpointError: The file has no such network, or the sizes are none that its tensors can have.
@@ -85,7 +92,13 @@ def sizes_in(weights: Weights, part: str, published: Any, optional: Mapping[str,
     tensors = weights.part(part)
     most = max([len(tensors), *(size for tensor in tensors.values() for size in tensor.shape)])
     try:
-        return with_sizes(published, found, most, optional)
+        plain = {name: value for name, value in found.items() if name not in limits}
+        others = {
+            name: _value(getattr(published, name), found[name], LARGEST, LARGEST)
+            for name in limits
+            if name in found and hasattr(published, name)
+        }
+        return replace(with_sizes(published, plain, most, optional), **others)
     except ValueError as error:
         raise CheckpointError(f"{weights.path}: networks: {part}: {error}", hint=INSPECT) from error
 

@@ -97,6 +97,12 @@ class Page:
             f"<details><summary>{escape(title)}</summary>{table}</details>" if title else table
         )
 
+    def include(self, path: str | Path, title: str) -> None:
+        """What stands on another page of ours, under a line that opens and closes."""
+        _, _, rest = Path(path).read_text(encoding="utf-8").partition("</h1>")
+        inner = rest.rpartition("</main>")[0].replace("<h2>", "<h3>").replace("</h2>", "</h3>")
+        self._parts.append(f"<details open><summary>{escape(title)}</summary>{inner}</details>")
+
     def provenance(self, run: Run) -> None:
         """Command, settings, inputs with digests, versions and device of a run."""
         about = run.manifest

@@ -13,7 +13,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 ORDER = [
     "errors", "files", "terminal", "config", "plugin", "api", "device", "geometry", "nn", "diffusion",
-    "quantize", "audio", "assets", "checkpoints", "body", "motion", "data", "metrics", "render", "export",
+    "quantize", "radiance", "audio", "assets", "checkpoints", "body", "motion", "data", "metrics", "render", "export",
     "runs", "engine", "builtin", "cli",
 ]  # fmt: skip
 CORE, PLUGINS = ROOT / "avatarctl", ROOT / "plugins"
