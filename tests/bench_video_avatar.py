@@ -24,7 +24,7 @@ from avatarctl_video_avatar import preparing
 from avatarctl_video_avatar.body_fit import canonical, star_vertices
 from avatarctl_video_avatar.cube import cube_sdf
 from avatarctl_video_avatar.depths import inner_depths
-from avatarctl_video_avatar.extract import Grid, extract
+from avatarctl_video_avatar.extract import extract, grid_around
 from avatarctl_video_avatar.intersect import all_hits
 from avatarctl_video_avatar.items import pose_of, sample_of
 from avatarctl_video_avatar.losses import Criterion
@@ -296,7 +296,7 @@ def _meshes(given: Given) -> Iterator[Workload]:
         ("512²", given.large, 256, 1024, 16, 64 * ATTENTION + (256 / 40) ** 3 * MESH),
     ):
         ours, theirs = given.scene(avatar, Rendering()), given.published(avatar, Rendering(), strip)
-        places = Grid.around(vertices, side).places(_some(side, side**3 // share))
+        places = grid_around(vertices, side).places(_some(side, side**3 // share))
         yield Workload(
             f"mesh of {side}³, planes of {name}",
             partial(extract, partial(_field, ours), vertices, side),

@@ -23,7 +23,11 @@ def frechet_distance(first: Tensor, second: Tensor) -> float:
         raise ValueError(f"second has shape {list(second.shape)}, first {list(first.shape)}")
     if min(len(first), len(second)) < 2:
         return float("nan")
-    (mean, spread), (other_mean, other_spread) = _fitted(first), _fitted(second)
+    return distance_of(*_fitted(first), *_fitted(second))
+
+
+def distance_of(mean: Tensor, spread: Tensor, other_mean: Tensor, other_spread: Tensor) -> float:
+    """The same between two normal distributions, given means [D] and covariances [D, D] in float64."""
     root = _root(spread)
     shared = torch.linalg.eigvalsh(root @ other_spread @ root).clamp(min=0).sqrt().sum()
     distance = (mean - other_mean).square().sum() + spread.trace() + other_spread.trace() - 2 * shared

@@ -7,6 +7,8 @@ import sys
 import time
 from typing import TYPE_CHECKING, Any
 
+from pydantic import Field
+
 from avatarctl.config import StageSettings
 from avatarctl.errors import AvatarError, SettingsError
 from avatarctl.plugin.registry import Registry
@@ -23,7 +25,7 @@ LEAD = "What each installed system makes of open data, on this machine, without 
 class DemoAll(StageSettings):
     """All demos, one after the other, and one report."""
 
-    only: list[str] = []
+    only: list[str] = Field(default_factory=list)
     """Demos to show; left out: all that are installed."""
 
 
@@ -35,13 +37,15 @@ def run(settings: DemoAll, run: Run) -> None:
         AvatarError: One failed; the page has the others.
     """
     names = chosen(settings.only)
-    rows, failed = [], []
+    rows: list[dict[str, object]] = []
+    failed, total = [], 0.0
     page = Page("avatarctl demo all", LEAD)
     for number, (name, summary) in enumerate(names.items(), start=1):
         run.log.info("demo %d of %d: %s", number, len(names), name)
         begun = time.perf_counter()
         code = subprocess.run(command(name, run), stdout=subprocess.DEVNULL, check=False).returncode
         took = round(time.perf_counter() - begun, 1)
+        total += took
         rows.append({"demo": name, "seconds": took, "result": "failed" if code else str(run.path(name))})
         page.section(name, summary)
         if code:
@@ -52,7 +56,7 @@ def run(settings: DemoAll, run: Run) -> None:
         run.output(run.path(name) / REPORT, "report")
     page.provenance(run)
     run.save(REPORT, page)
-    run.report(rows, seconds=round(sum(float(row["seconds"]) for row in rows), 1))
+    run.report(rows, seconds=round(total, 1))
     if failed:
         raise AvatarError(
             f"{', '.join(failed)}: failed; {run.path(REPORT)} has the others",
@@ -81,4 +85,3 @@ def command(name: str, run: Run) -> list[str]:
     quiet = ["--quiet"] if run.quiet else []
     words = [str(word) for pair in options.items() for word in pair]
     return [sys.executable, "-m", "avatarctl", "demo", name, *words, *quiet]
-

@@ -16,6 +16,7 @@ from torch import Tensor
 from avatarctl.body.tables import PARENTS
 from avatarctl.export.gltf import Bones, Figure
 from avatarctl.geometry.kinematics import forward_kinematics, local_rotations
+from avatarctl.geometry.meshes import Mesh
 from avatarctl.geometry.rotations import (
     axis_angle_from_matrix,
     matrix_from_axis_angle_smpl,
@@ -25,7 +26,6 @@ from avatarctl.motion import Motion
 from avatarctl_video_avatar.body_fit import blended, star_transforms, star_vertices
 from avatarctl_video_avatar.driving import up_axis
 from avatarctl_video_avatar.items import POSE_SHIFT
-from avatarctl_video_avatar.meshes import Mesh
 from avatarctl_video_avatar.model.avatar import Avatar
 from avatarctl_video_avatar.model.nearest import NEIGHBOURS, Nearest, skinning_of
 from avatarctl_video_avatar.pipeline import Person

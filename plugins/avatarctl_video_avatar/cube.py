@@ -14,7 +14,8 @@ from functools import cache
 import numpy as np
 
 from avatarctl.errors import DataError
-from avatarctl_video_avatar import marching, sweeps
+from avatarctl.geometry import marching
+from avatarctl_video_avatar import sweeps
 from avatarctl_video_avatar.prepared import Volume
 
 log = logging.getLogger(__name__)

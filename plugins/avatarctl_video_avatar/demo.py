@@ -11,11 +11,11 @@ import torch
 
 from avatarctl.export import gltf
 from avatarctl.render.video import Film
+from avatarctl.runs.motions import read_motion
 from avatarctl_video_avatar import canonical, pictures, pipeline, synthetic
 from avatarctl_video_avatar.cameras import around
 from avatarctl_video_avatar.canonical import Skeleton
 from avatarctl_video_avatar.demo_report import Seen, page, table
-from avatarctl_video_avatar.driving import read_motion
 from avatarctl_video_avatar.export import Extracted, extracted
 from avatarctl_video_avatar.infer import driven, rendered
 from avatarctl_video_avatar.items import Items

@@ -12,8 +12,8 @@ from avatarctl.metrics import Column, Row, Table
 from avatarctl.runs.page import Page
 
 if TYPE_CHECKING:
+    from avatarctl.geometry.meshes import Mesh
     from avatarctl.runs import Run
-    from avatarctl_video_avatar.meshes import Mesh
     from avatarctl_video_avatar.settings_demo import Demo
 
 COLUMNS = (Column("psnr", "PSNR", "dB", 1.0, 1), Column("ssim", "SSIM", "", 1.0, 3))

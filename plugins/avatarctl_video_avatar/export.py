@@ -13,14 +13,15 @@ import numpy as np
 import torch
 
 from avatarctl.errors import SettingsError
-from avatarctl.export import gltf
+from avatarctl.export import gltf, meshes
 from avatarctl.export.gltf import Figure
+from avatarctl.geometry.isosurface import Progress
+from avatarctl.geometry.meshes import Mesh, largest
+from avatarctl.runs.motions import motion_file, read_motion
 from avatarctl_video_avatar import canonical, mesh_files, pipeline
 from avatarctl_video_avatar.canonical import Skeleton
-from avatarctl_video_avatar.driving import motion_file, read_motion
-from avatarctl_video_avatar.extract import Progress, extract, extract_dense
+from avatarctl_video_avatar.extract import extract, extract_dense
 from avatarctl_video_avatar.items import Dataset, Items, placed, pose_of
-from avatarctl_video_avatar.meshes import Mesh, largest
 from avatarctl_video_avatar.model.rendering import Painted, Scene
 from avatarctl_video_avatar.pipeline import Person
 from avatarctl_video_avatar.sample import Pose
@@ -232,7 +233,7 @@ class _Work:
         )
 
     def _save(self, name: str, mesh: Mesh, painted: Painted) -> None:
-        thing = mesh if name.endswith(".obj") else mesh_files.coloured(mesh, painted.colours)
+        thing = mesh if name.endswith(".obj") else meshes.coloured(mesh, painted.colours)
         self.run.save(f"{FOLDER}/{name}", thing)
 
     def _glb(self, name: str, figure: Figure, motion: Motion | None) -> None:

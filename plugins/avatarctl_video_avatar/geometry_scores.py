@@ -13,7 +13,8 @@ from scipy.spatial import cKDTree
 from avatarctl.device import Noise
 from avatarctl.errors import DataError
 from avatarctl.files import check_input_file
-from avatarctl_video_avatar.meshes import SUFFIXES, Mesh, cut, largest, outward
+from avatarctl.geometry.meshes import Mesh, largest
+from avatarctl_video_avatar.meshes import SUFFIXES, cut, outward
 
 UPRIGHT = ("313", "315")
 """Subjects whose z axis points up from the ground; that of the others points into it."""

@@ -13,6 +13,7 @@ from avatarctl.device import Noise
 from avatarctl.errors import DataError, SettingsError
 from avatarctl.metrics.image import Lpips
 from avatarctl.render.video import Film
+from avatarctl.runs.motions import motion_file, read_motion
 from avatarctl_video_avatar import pictures, pipeline
 from avatarctl_video_avatar.body_fit import posed
 from avatarctl_video_avatar.cameras import around
@@ -21,9 +22,7 @@ from avatarctl_video_avatar.driving import (
     fits_of_aist,
     fits_of_motion,
     fits_of_recording,
-    motion_file,
     read_aist,
-    read_motion,
     up_axis,
 )
 from avatarctl_video_avatar.items import Items, placed, pose_of, sample_of

@@ -1,4 +1,4 @@
-"""What is written of an extracted mesh: the published record and normal picture, and meshes with colours."""
+"""What is published of an extracted mesh: its record and the picture of its normals."""
 
 from __future__ import annotations
 
@@ -6,13 +6,12 @@ from typing import Any
 
 import numpy as np
 import torch
-import trimesh
 from torch import Tensor
 
 from avatarctl.geometry.cameras import Camera
+from avatarctl.geometry.meshes import Mesh
 from avatarctl.render import rasterize
 from avatarctl_video_avatar.geometry_scores import in_world
-from avatarctl_video_avatar.meshes import Mesh
 from avatarctl_video_avatar.sample import Sample, Shot
 
 
@@ -65,9 +64,3 @@ def normal_picture(mesh: Mesh, shot: Shot) -> np.ndarray:
     colours = ((seen + 1) / 2 * 255).to(torch.uint8)
     opaque = torch.where(colours[..., 2:] == 0, 0, 255).to(torch.uint8)
     return torch.cat([colours, opaque], dim=-1).numpy()
-
-
-def coloured(mesh: Mesh, colours: Tensor) -> trimesh.Trimesh:
-    """A mesh with the colours of its vertices, 0 to 1 [V, 3], which writes itself."""
-    painted = (colours.clamp(0, 1) * 255).round().to(torch.uint8).cpu().numpy()
-    return trimesh.Trimesh(mesh.vertices, mesh.faces, vertex_colors=painted, process=False)

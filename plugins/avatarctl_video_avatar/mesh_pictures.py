@@ -10,9 +10,8 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from avatarctl.geometry import cameras as pinhole
-from avatarctl.geometry.meshes import vertex_normals
+from avatarctl.geometry.meshes import Mesh, vertex_normals
 from avatarctl.render import rasterize
-from avatarctl_video_avatar.meshes import Mesh
 from avatarctl_video_avatar.prepared import Camera
 
 SAMPLES = 3

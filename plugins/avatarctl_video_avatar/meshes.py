@@ -1,67 +1,17 @@
-"""Triangle meshes of a surface: components, winding, cuts, and the files that hold them."""
+"""What scores need of triangle meshes: winding, cuts, and the files that hold them."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
 from avatarctl.errors import DataError
 from avatarctl.files import check_input_file
+from avatarctl.geometry.meshes import Mesh, kept
 
 SUFFIXES = (".obj", ".ply", ".glb", ".gltf", ".stl", ".off")
-
-
-class Mesh(NamedTuple):
-    """`vertices` [V, 3] float64 and `faces` [F, 3] int64."""
-
-    vertices: np.ndarray
-    faces: np.ndarray
-
-    def turned(self) -> Mesh:
-        """The same surface, its faces wound the other way round."""
-        return Mesh(self.vertices, self.faces[:, [0, 2, 1]])
-
-    def normals(self) -> np.ndarray:
-        """Unit normals of the vertices, faces weighted by their angle there [V, 3]."""
-        import trimesh
-
-        normals: np.ndarray = trimesh.Trimesh(self.vertices, self.faces, process=False).vertex_normals
-        return np.array(normals)
-
-    def volume(self) -> float:
-        """What it encloses, counted from its middle; negative where faces look inwards."""
-        a, b, c = (self.vertices - self.vertices.mean(0))[self.faces].transpose(1, 0, 2)
-        return float(np.einsum("fi,fi->", a, np.cross(b, c)) / 6)
-
-    def write(self, path: Path) -> Path:
-        """Write vertices and faces as Wavefront .obj."""
-        with path.open("w", encoding="ascii") as file:
-            np.savetxt(file, self.vertices, "v %.8f %.8f %.8f")
-            np.savetxt(file, self.faces + 1, "f %d %d %d")
-        return path
-
-
-def kept(mesh: Mesh, faces: np.ndarray) -> Mesh:
-    """Some faces of a mesh (bool [F]) and the vertices that they use, in their order."""
-    chosen = mesh.faces[faces]
-    used, which = np.unique(chosen, return_inverse=True)
-    return Mesh(mesh.vertices[used], which.reshape(-1, 3))
-
-
-def component_sizes(mesh: Mesh) -> tuple[np.ndarray, np.ndarray]:
-    """Faces in each part that hangs together by shared edges [K], and the part of each face [F]."""
-    import igl
-
-    _, part = igl.facet_components(np.ascontiguousarray(mesh.faces, np.int64))
-    return np.bincount(part), part
-
-
-def largest(mesh: Mesh) -> Mesh:
-    """The part with most faces; all such parts where several are equally large."""
-    sizes, part = component_sizes(mesh)
-    return kept(mesh, (sizes == sizes.max())[part])
 
 
 def outward(mesh: Mesh) -> Mesh:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from avatarctl.body import open_body
+from avatarctl.body.dressed import Person
 from avatarctl.errors import DataError, SettingsError
 from avatarctl.files import write_text
 from avatarctl.motion.clips import clips
@@ -33,7 +34,6 @@ from avatarctl_video_avatar.prepared import (
 )
 from avatarctl_video_avatar.preparing import bodies_of, star_volume
 from avatarctl_video_avatar.synthetic_film import Stage, fits_of, on_floor, shoot
-from avatarctl_video_avatar.synthetic_person import Person
 
 if TYPE_CHECKING:
     from avatarctl.runs import Run

@@ -14,13 +14,13 @@ import torch
 from torch import Tensor
 
 from avatarctl.body import BodyModel
+from avatarctl.body.dressed import Person
 from avatarctl.geometry import cameras as pinhole
 from avatarctl.geometry.meshes import vertex_normals
 from avatarctl.geometry.rotations import matrix_from_axis_angle_smpl
 from avatarctl.motion.clips import clips
 from avatarctl_video_avatar.mesh_pictures import as_bytes, drawn, soft_light
 from avatarctl_video_avatar.prepared import Camera, Fit
-from avatarctl_video_avatar.synthetic_person import Person
 
 RADIUS, HEIGHTS, MIDDLE = 3.2, (1.3, 0.8), 0.92
 """Of the ring, metres; cameras stand at these heights in turn and look at the middle of the stage."""

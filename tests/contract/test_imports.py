@@ -13,8 +13,8 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 ORDER = [
     "errors", "files", "terminal", "config", "plugin", "api", "device", "geometry", "nn", "diffusion",
-    "quantize", "radiance", "audio", "assets", "checkpoints", "body", "motion", "data", "metrics", "render", "export",
-    "runs", "engine", "builtin", "cli",
+    "quantize", "radiance", "audio", "assets", "checkpoints", "body", "motion", "data", "metrics", "render",
+    "export", "runs", "engine", "builtin", "cli",
 ]  # fmt: skip
 CORE, PLUGINS = ROOT / "avatarctl", ROOT / "plugins"
 FILES = sorted(

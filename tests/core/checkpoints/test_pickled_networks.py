@@ -1,4 +1,4 @@
-"""Networks pickled whole, with their source text, as the StyleGAN family does: tensors come out, nothing runs."""
+"""Networks pickled whole, with their source text, as the StyleGAN family does: nothing of it runs."""
 
 import pickle
 import sys

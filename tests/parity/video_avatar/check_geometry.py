@@ -10,11 +10,13 @@ import torch
 from avatarctl_video_avatar import extract, geometry_scores
 from avatarctl_video_avatar.geometry_scores import Ground
 from avatarctl_video_avatar.items import Items, pose_of, subject_of
-from avatarctl_video_avatar.meshes import Mesh, component_sizes, largest
 from avatarctl_video_avatar.model.avatar import load
 from avatarctl_video_avatar.model.rendering import Scene
 from avatarctl_video_avatar.settings_model import Rendering
 from video_avatar import inputs, sequence
+
+from avatarctl.geometry.isosurface import whole
+from avatarctl.geometry.meshes import Mesh, component_sizes, largest
 
 Arrays = dict[str, np.ndarray]
 N = 40
@@ -36,7 +38,7 @@ def extract_geometry(case: dict[str, Any], arrays: Arrays, folder: Path) -> Arra
 
     vertices = pose.vertices.numpy()
     samples = extract.samples_of(field, vertices, N)
-    volume = extract.whole(samples)
+    volume = whole(samples)
     mesh, found = extract.extract_dense(field, vertices, N), extract.extract(field, vertices, N)
     assert np.array_equal(mesh.faces, found.faces)
     # Products of matrices round by the number of their rows.

@@ -11,12 +11,14 @@ from avatarctl_video_avatar.body_fit import star_transforms
 from avatarctl_video_avatar.items import pose_of
 from avatarctl_video_avatar.model.avatar import Avatar, load
 from avatarctl_video_avatar.model.delta import DeltaSdf
-from avatarctl_video_avatar.model.planes import corners, mixed
+from avatarctl_video_avatar.model.planes import corners
 from avatarctl_video_avatar.model.skeleton import bone_transforms, chain
 from avatarctl_video_avatar.model.windows import COPIES, FOUR, WINDOWS
 from avatarctl_video_avatar.prepared import FrameBody
 from torch import Tensor
 from video_avatar import inputs as given
+
+from avatarctl.radiance.texels import mixed
 
 Arrays = dict[str, np.ndarray]
 Words = dict[str, Any]

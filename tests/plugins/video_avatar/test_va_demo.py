@@ -10,7 +10,6 @@ import torch
 from avatarctl_video_avatar import demo
 from avatarctl_video_avatar.demo_report import Seen, table
 from avatarctl_video_avatar.mesh_pictures import mesh_picture
-from avatarctl_video_avatar.meshes import Mesh
 from avatarctl_video_avatar.model.avatar import PART, AvatarSizes, build
 from avatarctl_video_avatar.prepared import Camera
 from avatarctl_video_avatar.settings_demo import Demo
@@ -18,6 +17,7 @@ from avatarctl_video_avatar.settings_model import Rendering
 
 from avatarctl.checkpoints import native
 from avatarctl.device import Noise
+from avatarctl.geometry.meshes import Mesh
 from avatarctl.runs import Run
 
 SMALL = AvatarSizes(

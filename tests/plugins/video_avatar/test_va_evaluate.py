@@ -13,12 +13,12 @@ import small_scene
 import torch
 import va_person
 from avatarctl_video_avatar import evaluate, pictures, scores
-from avatarctl_video_avatar.mesh_files import Mesh
 from avatarctl_video_avatar.model.rendering import Picture
 from scipy.ndimage import correlate1d
 from skimage.metrics import structural_similarity
 
 from avatarctl.cli.main import main
+from avatarctl.geometry.meshes import Mesh
 
 H, W = 30, 26
 BOX = slice(4, 27), slice(2, 22)

@@ -15,7 +15,7 @@ from avatarctl_video_avatar.body_fit import blended, posed, star_transforms, sta
 from avatarctl_video_avatar.canonical import Skeleton
 from avatarctl_video_avatar.export import extracted
 from avatarctl_video_avatar.items import Items, pose_of
-from avatarctl_video_avatar.meshes import Mesh, read_mesh
+from avatarctl_video_avatar.meshes import read_mesh
 from avatarctl_video_avatar.model.volume import BaseSdf
 from avatarctl_video_avatar.prepared import Fit
 from avatarctl_video_avatar.sample import Shot
@@ -23,6 +23,7 @@ from PIL import Image
 
 from avatarctl.body import open_body
 from avatarctl.cli.main import main
+from avatarctl.geometry.meshes import Mesh
 from avatarctl.geometry.rotations import matrix_from_axis_angle
 from avatarctl.motion import Motion
 from avatarctl.motion.clips import clips

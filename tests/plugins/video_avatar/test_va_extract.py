@@ -5,10 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from avatarctl_video_avatar import extract
-from avatarctl_video_avatar.extract import FAR, Grid, extract_dense
-from avatarctl_video_avatar.meshes import component_sizes, largest
+from avatarctl_video_avatar.extract import FAR, extract_dense, grid_around
 
 from avatarctl.errors import CheckpointError
+from avatarctl.geometry import isosurface
+from avatarctl.geometry.meshes import component_sizes, largest
 
 LIMBS = np.array(
     [[[0, 0, 0], [0, 0.6, 0]], [[0, 0.5, 0], [0.4, 0.6, 0.1]], [[0, 0, 0], [0.2, -0.5, 0]]], float
@@ -76,7 +77,7 @@ def test_the_octree_finds_the_mesh_of_the_dense_grid(function, n, body):
 def test_a_fine_grid_asks_for_few_of_the_samples_near_the_body(body):
     counting = Counting(limbs)
     mesh = largest(extract.extract(counting, body, 128))
-    grid = Grid.around(body, 128)
+    grid = grid_around(body, 128)
     lengths = np.linalg.norm(LIMBS[:, 1] - LIMBS[:, 0], axis=1)
     near = (
         np.pi * (FAR + RADIUS) ** 2 * lengths.sum() / grid.step.prod()
@@ -87,7 +88,7 @@ def test_a_fine_grid_asks_for_few_of_the_samples_near_the_body(body):
 
 def test_samples_far_from_the_body_are_outside_whatever_the_field_says(body):
     samples = extract.samples_of(Counting(lambda places: np.full(len(places), -1.0)), body, 24)
-    volume = extract.whole(samples)
+    volume = isosurface.whole(samples)
     places = samples.grid.places(np.stack(np.indices(volume.shape), axis=-1))
     nearest = np.sort(np.linalg.norm(places[::5, ::5, ::5, None] - body, axis=-1), axis=-1)[..., :3].mean(
         axis=-1
@@ -96,7 +97,7 @@ def test_samples_far_from_the_body_are_outside_whatever_the_field_says(body):
 
 
 def test_a_surface_is_followed_out_of_the_cells_that_were_expected(body, monkeypatch):
-    monkeypatch.setattr(extract, "STEEPER", 0.05)  # margins that give up far too early
+    monkeypatch.setattr(isosurface, "STEEPER", 0.05)  # margins that give up far too early
     mesh, dense = extract.extract(Counting(limbs), body, 65), extract_dense(Counting(limbs), body, 65)
     np.testing.assert_array_equal(mesh.faces, dense.faces)
 

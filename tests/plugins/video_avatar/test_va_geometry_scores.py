@@ -9,10 +9,11 @@ import pytest
 import trimesh
 from avatarctl_video_avatar import geometry_scores
 from avatarctl_video_avatar.geometry_scores import Ground
-from avatarctl_video_avatar.meshes import Mesh, component_sizes, cut, kept, largest, outward, read_mesh
+from avatarctl_video_avatar.meshes import cut, outward, read_mesh
 
 from avatarctl.device import Noise
 from avatarctl.errors import DataError
+from avatarctl.geometry.meshes import Mesh, component_sizes, kept, largest
 
 
 def ball(radius: float = 1.0, middle=(0.0, 0.0, 0.0), subdivisions: int = 3) -> Mesh:

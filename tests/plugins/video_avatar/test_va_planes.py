@@ -2,12 +2,14 @@
 
 import pytest
 import torch
-from avatarctl_video_avatar.model import planes, windows
+from avatarctl_video_avatar.model import windows
 from avatarctl_video_avatar.model.delta import DeltaSdf
-from avatarctl_video_avatar.model.planes import Texels, corners, mixed, modulation
+from avatarctl_video_avatar.model.planes import Texels, corners, modulation
 from avatarctl_video_avatar.model.windows import WINDOWS, WindowAttention, filtered, position_index
 
 from avatarctl.device import Noise
+from avatarctl.radiance import texels
+from avatarctl.radiance.texels import mixed
 
 SIZE, CHANNELS = 32, 8
 
@@ -106,7 +108,7 @@ def test_look_up_is_zero_padded_bilinear_sampling_with_aligned_corners():
 
 @pytest.mark.parametrize("count", [0, 1, 40])
 def test_gradients_of_gradients_are_those_of_plain_gathers(monkeypatch, count):
-    monkeypatch.setattr(planes, "ROWS", 7)
+    monkeypatch.setattr(texels, "ROWS", 7)
     points, table = points_and_table(count)
     found = []
     for read in (look_up, plain_look_up):
@@ -120,7 +122,7 @@ def test_gradients_of_gradients_are_those_of_plain_gathers(monkeypatch, count):
 
 def test_a_gradient_in_the_points_does_not_pay_for_one_of_the_planes(monkeypatch):
     spread = []
-    monkeypatch.setattr(planes, "_spread", lambda *given: spread.append(given))
+    monkeypatch.setattr(texels, "_spread", lambda *given: spread.append(given))
     points, table = points_and_table()
     torch.autograd.grad(look_up(points, table).sum(), points, create_graph=True)
     assert not spread

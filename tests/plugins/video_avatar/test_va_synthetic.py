@@ -1,4 +1,4 @@
-"""The made-up person and her pictures: where clothes are, and that cameras and bodies say the truth."""
+"""The made-up person's recording: that cameras, bodies and pictures say the truth."""
 
 from __future__ import annotations
 
@@ -13,14 +13,12 @@ from avatarctl_video_avatar.mesh_pictures import lens_of
 from avatarctl_video_avatar.prepared import Prepared
 from avatarctl_video_avatar.settings_synthetic import PrepareSynthetic
 from avatarctl_video_avatar.synthetic_film import fits_of, shoot, world
-from avatarctl_video_avatar.synthetic_person import Person
 
 from avatarctl.body import open_body
+from avatarctl.body.dressed import Person
 from avatarctl.errors import DataError, SettingsError
 from avatarctl.motion.clips import clips
 from avatarctl.runs import Run
-
-NOSE, LEFT_EYE = 332, 2800
 
 
 @pytest.fixture(scope="module")
@@ -39,39 +37,6 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
     settings = PrepareSynthetic(into=folder / "Somebody", frames=2, cameras=2, size="48x40", volume_size=16)
     synthetic.run(settings, Run.standalone(folder / "run"))
     return settings.into
-
-
-def test_clothes_stand_off_where_they_are_and_nowhere_else(person: Person) -> None:
-    x, y, z = person.places.unbind(-1)
-    hands, face = x.abs() > 0.5, (y > 0.27) & (z > 0.17) & (y < 0.36)
-    trunk = (x.abs() < 0.1) & (y > -0.2) & (y < 0.1)
-    assert (person.offsets[hands | face] == 0).all()
-    assert person.offsets[trunk].min() > 0.002
-    assert person.offsets.min() >= 0
-    assert person.offsets.max() < 0.04, "farther out than a surface is looked for"
-
-
-def test_people_differ_in_shape_and_colours(person: Person) -> None:
-    other = Person.made(person.body, 1)
-    assert not torch.equal(other.betas, person.betas)
-    assert (other.colours(person.places) - person.colours(person.places)).abs().mean() > 0.05
-
-
-def test_the_dressed_mesh_follows_the_body(person: Person) -> None:
-    vertices = person.body.shape(person.betas).vertices.double()
-    dressed = person.dressed(vertices)
-    moved = person.dressed(vertices + torch.tensor([1.0, 2.0, 3.0]))
-    assert torch.allclose(moved - dressed, torch.tensor([1.0, 2.0, 3.0]).double().expand_as(dressed))
-    # Loop's subdivision flattens curved skin by a few millimetres at most.
-    assert (dressed[NOSE] - vertices[NOSE]).norm() < 0.004
-
-
-def test_the_face_is_painted_on_the_face(person: Person) -> None:
-    eye = person.body.template[LEFT_EYE]
-    hand = torch.tensor([0.75, 0.12, 0.03])
-    eye_colour, skin = person.colours(torch.stack([eye, hand]))
-    assert torch.allclose(skin, torch.tensor(person.palette.skin), atol=0.01)
-    assert (eye_colour - skin).abs().max() > 0.2
 
 
 def test_fits_put_bodies_where_smpl_does(person: Person) -> None:

@@ -6,8 +6,9 @@ import igl
 import numpy as np
 import pytest
 import trimesh
-from avatarctl_video_avatar import marching
-from avatarctl_video_avatar.meshes import Mesh
+
+from avatarctl.geometry import marching
+from avatarctl.geometry.meshes import Mesh
 
 
 def closed_noise(seed: int, n: int = 12) -> np.ndarray:

@@ -10,7 +10,7 @@ from functools import cache
 
 import numpy as np
 
-from avatarctl_video_avatar.meshes import Mesh
+from avatarctl.geometry.meshes import Mesh
 
 CORNERS = np.array([[i, j, k] for i in (0, 1) for j in (0, 1) for k in (0, 1)])
 """Offsets of a cell's corners, in the order of their bits in a case [8, 3]."""

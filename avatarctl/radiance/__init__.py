@@ -1,0 +1,1 @@
+"""What fields of colour and density are built from."""

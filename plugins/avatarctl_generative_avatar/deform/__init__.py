@@ -1,0 +1,1 @@
+"""From posed points to the canonical body and back (spec 4.8)."""

@@ -1,0 +1,1 @@
+"""The networks: mapping, tri-planes, decoder, rendering, super-resolution, discriminators."""

@@ -1,0 +1,194 @@
+"""The prepare target of made-up photos: the zip that trainings read, without anybody's photo in it.
+
+Parts are drawn by several processes into a folder beside the zip; a part that is there is not drawn again. In
+`dataset.json`, beside the labels, stands how the photos were made.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import zipfile
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
+from functools import cache
+from multiprocessing import get_context
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from avatarctl.errors import DataError
+from avatarctl.files import atomic, sweep
+from avatarctl_generative_avatar import label
+from avatarctl_generative_avatar.photo_files import INDEX, add, normals_of, png
+from avatarctl_generative_avatar.synthetic_people import Studio, photo
+
+if TYPE_CHECKING:
+    from avatarctl.runs import Run
+    from avatarctl_generative_avatar.settings_synthetic import PrepareSynthetic
+
+VERSION = 1
+"""Changes with what is made."""
+PART = 50
+"""Photos of a part."""
+MADE = "made"
+WORTH_IT = 300
+"""From so many photos on, several processes are faster than one."""
+
+
+@dataclass(frozen=True)
+class Part:
+    """Some photos and the file that they go to."""
+
+    path: str
+    numbers: range
+    seed: int
+    resolution: int
+
+
+def run(settings: PrepareSynthetic, run: Run) -> None:
+    """Make up the photos, and write them."""
+    write(settings, run)
+    run.output(settings.into, "photos")
+    run.report([{"photos": settings.number, "resolution": settings.resolution, "file": str(settings.into)}])
+    run.log.info("next: avatarctl train generative-avatar -c toy --data %s", settings.into)
+
+
+def write(settings: PrepareSynthetic, run: Run) -> None:
+    """Write the zip of the settings, unless it is there.
+
+    Raises:
+        DataError: The zip holds something else, or cannot be written.
+    """
+    into, about = settings.into, options_of(settings, run.seed)
+    if is_there(into, about, replace=settings.replace):
+        run.log.info("%s: is up to date", into)
+        return
+    words = "-".join(str(value) for value in about.values())
+    folder = into.with_name(f"{into.name}.parts") / words
+    folder.mkdir(parents=True, exist_ok=True)
+    sweep(folder)
+    parts = [
+        Part(
+            str(folder / f"{first:07d}.zip"),
+            range(first, min(first + PART, settings.number)),
+            run.seed,
+            settings.resolution,
+        )
+        for first in range(0, settings.number, PART)
+    ]
+    processes = settings.processes or (os.cpu_count() or 1 if settings.number >= WORTH_IT else 1)
+    for _ in run.progress(draw_all(parts, min(processes, len(parts))), "drawing photos", len(parts)):
+        pass
+    join(into, parts, about)
+    shutil.rmtree(folder.parent)
+
+
+def options_of(settings: PrepareSynthetic, seed: int) -> dict[str, int]:
+    """All that the bytes depend on."""
+    return {
+        "version": VERSION,
+        "number": settings.number,
+        "resolution": settings.resolution,
+        "seed": seed,
+    }
+
+
+def is_there(into: Path, about: dict[str, int], *, replace: bool) -> bool:
+    """Whether the zip holds the photos of these options.
+
+    Raises:
+        DataError: It holds something else, and is not to be replaced.
+    """
+    if into.is_dir():
+        raise DataError(f"{into}: is a folder", hint="name a zip with --into")
+    if not into.is_file():
+        return False
+    try:
+        with zipfile.ZipFile(into) as archive:
+            found = json.loads(archive.read(INDEX)).get(MADE)
+    except (OSError, KeyError, ValueError, AttributeError, zipfile.BadZipFile):
+        found = None
+    if found == about:
+        return True
+    if not replace:
+        what = "something else" if found is None else "photos of other options (" + _words(found) + ")"
+        raise DataError(
+            f"{into}: holds {what}", hint="name another file with --into, or overwrite it with --replace"
+        )
+    return False
+
+
+def draw_all(parts: list[Part], processes: int) -> Iterator[None]:
+    """Draw the parts; nothing comes back but that another one is there.
+
+    Raises:
+        DataError: They cannot be written, or a process was killed.
+    """
+    if processes <= 1:
+        # One thread, as in a worker: the last bits must not depend on how many there are.
+        threads = torch.get_num_threads()
+        torch.set_num_threads(1)
+        try:
+            yield from map(draw, parts)
+        finally:
+            torch.set_num_threads(threads)
+        return
+    pool = ProcessPoolExecutor(
+        processes, get_context("spawn"), initializer=torch.set_num_threads, initargs=(1,)
+    )
+    try:
+        yield from pool.map(draw, parts)
+    except BrokenProcessPool as error:
+        raise DataError(
+            "a process was ended from outside (memory?)",
+            hint="type the same command again, with --processes 1 if it recurs; drawn photos are kept",
+        ) from error
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+def draw(part: Part) -> None:
+    """Draw and write one part, unless it is there."""
+    if Path(part.path).is_file():
+        return
+    labels: list[Any] = []
+    with atomic(part.path) as temporary, zipfile.ZipFile(temporary, "w") as archive:
+        for number in part.numbers:
+            shot = studio().shot(part.seed, number)
+            name = f"img/{number:07d}.png"
+            picture, normals = photo(shot, part.resolution)
+            add(archive, name, png(picture))
+            add(archive, normals_of(name), png(normals))
+            values = shot.label.tolist()
+            labels.append([name, [values[: label.CAMERA], values[label.CAMERA :]]])
+        add(archive, INDEX, json.dumps(labels).encode())
+
+
+@cache
+def studio() -> Studio:
+    """This process's."""
+    return Studio()
+
+
+def join(into: Path, parts: list[Part], about: dict[str, int]) -> None:
+    """Write the zip from its parts."""
+    labels: list[Any] = []
+    with atomic(into) as temporary, zipfile.ZipFile(temporary, "w") as archive:
+        for part in parts:
+            with zipfile.ZipFile(part.path) as source:
+                for name in source.namelist():
+                    if name == INDEX:
+                        labels += json.loads(source.read(name))
+                    else:
+                        add(archive, name, source.read(name))
+        index = {"labels": labels, "body": "open", MADE: about}
+        add(archive, INDEX, json.dumps(index).encode(), zipfile.ZIP_DEFLATED)
+
+
+def _words(options: object) -> str:
+    return json.dumps(options).translate(str.maketrans("", "", '"{}'))

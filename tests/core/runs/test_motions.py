@@ -1,0 +1,47 @@
+"""Motions by the words that users type."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from avatarctl.errors import DataError
+from avatarctl.motion.clips import clips
+from avatarctl.runs.motions import motion_file, read_motion
+
+
+def test_motions_come_from_files_runs_and_clips(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    motion = clips()["walk_2"].motion()[::60]
+    run = tmp_path / "runs" / "infer-sparse" / "002"
+    run.mkdir(parents=True)
+    motion.write(run / "motion.npz")
+    (run / "manifest.json").write_text("{}")
+    (run / "settings.yaml").write_text("")
+    for words in (str(run / "motion.npz"), str(run), "run:infer-sparse/2"):
+        assert motion_file(words).samefile(run / "motion.npz"), words
+        torch.testing.assert_close(read_motion(words).root, motion.root)
+    assert motion_file("walk_2") is None
+    assert len(read_motion("walk_2")) == len(clips()["walk_2"].motion())
+    (tmp_path / "walk_2").mkdir()  # a folder does not hide a clip
+    assert motion_file("walk_2") is None
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ("nothing", "'nothing' is no motion file, no run and no embedded clip"),
+        ("nothing.npz", "nothing.npz: not found"),
+        ("some/where", "some/where: not found"),
+        ("run:infer-sparse/7", "there is no run 'infer-sparse/7'"),
+        ("empty", "empty: no motion.npz in it; there is a.txt"),
+    ],
+)
+def test_a_missing_motion_is_named(words, said, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "empty" / "a.txt").write_text("")
+    with pytest.raises(DataError) as caught:
+        read_motion(words)
+    assert said in caught.value.message
+    assert caught.value.hint
