@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import os
+import shutil
+from collections.abc import Iterable
 from pathlib import Path
 
 from avatarctl.api import Asset
-from avatarctl.assets import asset_folders
+from avatarctl.assets import added_folder, asset_folders
+from avatarctl.files import atomic, check_input_file
 
 VARIABLE = "AVATARCTL_BODY_MODELS"
 RESEARCH = "non-commercial research; registration; not to be passed on"
@@ -63,3 +66,21 @@ def found(asset: Asset) -> list[Path]:
         path for folder in folders for pattern in asset.patterns for path in sorted(folder.glob(pattern))
     )
     return list(dict.fromkeys(path for path in files if path.is_file()))
+
+
+def add(folder: Path, assets: Iterable[Asset]) -> list[Path]:
+    """Copy the files of assets from below a folder, or the file that is named, into the added assets.
+
+    Args:
+        assets: Those that are no body models, as plugins declare them.
+    """
+    copied = []
+    for asset in assets:
+        for name in dict.fromkeys(Path(pattern).name for pattern in asset.patterns):
+            files = [folder] if folder.is_file() and folder.match(name) else sorted(folder.rglob(name))
+            for path in files:
+                target = added_folder() / path.name
+                with atomic(target) as temporary:
+                    shutil.copyfile(check_input_file(path, asset.summary), temporary)
+                copied.append(target)
+    return list(dict.fromkeys(copied))

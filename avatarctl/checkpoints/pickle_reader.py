@@ -21,7 +21,16 @@ from typing import Any, BinaryIO
 import numpy as np
 import torch
 
-from avatarctl.checkpoints.records import Allowed, CheckedArray, Chumpy, Csc, Dtype, Inert, plain_dtype
+from avatarctl.checkpoints.records import (
+    Allowed,
+    Called,
+    CheckedArray,
+    Chumpy,
+    Csc,
+    Dtype,
+    Inert,
+    plain_dtype,
+)
 from avatarctl.errors import AvatarError, CheckpointError, DataError
 from avatarctl.files import check_input_file
 
@@ -50,11 +59,13 @@ class _Reader(pickle.Unpickler):
         limit: int,
         storage: Callable[[Any], torch.Tensor] | None = None,
         is_header: bool = False,
+        record: type[Inert] = Inert,
     ) -> None:
         super().__init__(file, encoding="latin1")
         self.limit = limit
         self.storage = storage
         self.is_header = is_header
+        self.record = record
         self.kinds: dict[tuple[str, str], type[Inert]] = {}
 
     def charge(self, size: int) -> None:
@@ -84,7 +95,8 @@ class _Reader(pickle.Unpickler):
             return self._inert("persistent", "id")(pid)
         return self.storage(pid)
 
-    def _inert(self, module: str, name: str, base: type[Inert] = Inert) -> type[Inert]:
+    def _inert(self, module: str, name: str, base: type[Inert] | None = None) -> type[Inert]:
+        base = base or self.record
         key = (module, name)
         if key not in self.kinds:
             if len(self.kinds) >= MAX_KINDS:
@@ -220,9 +232,10 @@ def _read_one(
     limit: int,
     storage: Callable[[Any], torch.Tensor] | None = None,
     is_header: bool = False,
+    record: type[Inert] = Inert,
 ) -> Any:
     _scan(file, limit)
-    return _Reader(file, limit, storage, is_header).load()
+    return _Reader(file, limit, storage, is_header, record).load()
 
 
 def _tidy(value: Any, depth: int = 0, seen: dict[int, Any] | None = None) -> Any:
@@ -276,11 +289,12 @@ def _guarded(path: Path, kind: type[AvatarError], what: str, read: Callable[[], 
         raise kind(f"{path}: {what}: refused: {reason}", hint="copy or download the file again") from error
 
 
-def load_pickle(path: str | Path, start: int = 0) -> Any:
+def load_pickle(path: str | Path, start: int = 0, *, has_calls: bool = False) -> Any:
     """The content of a pickle file as plain containers, arrays and inert records.
 
     Args:
         start: Bytes of something else before the pickle.
+        has_calls: Records may be called, which does nothing; otherwise such a file is refused.
 
     Raises:
         DataError: The file is broken, or asks for more memory than it can need.
@@ -291,7 +305,7 @@ def load_pickle(path: str | Path, start: int = 0) -> Any:
     def read() -> Any:
         with path.open("rb") as file:
             file.seek(start)
-            return _read_one(file, limit)
+            return _read_one(file, limit, record=Called if has_calls else Inert)
 
     return _guarded(path, DataError, "pickle", read)
 
@@ -363,7 +377,7 @@ def _read_zip(path: Path, is_header: bool) -> Any:
 
 def _read_legacy(file: BinaryIO, size: int, is_header: bool) -> Any:
     limit = EXPANSION * size
-    first = _read_one(file, limit, is_header=is_header)
+    first = _read_one(file, limit, is_header=is_header, record=Called)
     if first != LEGACY_MAGIC:
         return first
     _read_one(file, limit)

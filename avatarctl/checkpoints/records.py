@@ -35,10 +35,6 @@ class Inert:
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         pass
 
-    def __call__(self, *args: Any, **kwargs: Any) -> Inert:
-        """What a call of it gives: a record of the call's arguments, and nothing is run."""
-        return type(self)(*args, **kwargs)
-
     def __setstate__(self, state: Any) -> None:
         self.state = state
 
@@ -60,6 +56,13 @@ class Inert:
     def fields(self) -> dict[str, Any]:
         """The state where it is a dictionary, else nothing."""
         return self.state if isinstance(self.state, dict) else {}
+
+
+class Called(Inert):
+    """A record that may be called, as in networks pickled with their functions: that gives another record."""
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Inert:
+        return type(self)(*args, **kwargs)
 
 
 class Chumpy(Inert):

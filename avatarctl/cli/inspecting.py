@@ -16,7 +16,7 @@ from avatarctl.body import files as bodies
 from avatarctl.checkpoints import pickle_reader
 from avatarctl.checkpoints.arrays import archive_names, npz_headers
 from avatarctl.checkpoints.describe import Description, describe_weights
-from avatarctl.checkpoints.official import SUFFIXES, is_safetensors
+from avatarctl.checkpoints.official import SUFFIXES, is_safetensors, module_state
 from avatarctl.data import Store
 from avatarctl.data import store as stores
 from avatarctl.errors import DataError
@@ -189,9 +189,11 @@ def _torch(path: Path, registry: Registry) -> Description:
 
 
 def _pickle(path: Path, registry: Registry) -> Description:
-    content = pickle_reader.load_pickle(path)
+    content = pickle_reader.load_pickle(path, has_calls=True)
     if content == pickle_reader.LEGACY_MAGIC:
         return describe_weights(path, registry.weights())
+    if isinstance(content, dict) and any(module_state(value) is not None for value in content.values()):
+        return describe_weights(path, registry.weights())  # networks pickled whole
     entries = {str(name): value for name, value in content.items()} if isinstance(content, dict) else {}
     arrays = {name: _entry(value) for name, value in entries.items()}
     if "v_template" in entries:

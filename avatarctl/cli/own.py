@@ -13,7 +13,7 @@ from avatarctl.cli import pages
 from avatarctl.cli.own_config import config_app
 from avatarctl.cli.own_runs import runs_app
 from avatarctl.cli.tables import AsJson, columns, new_app, note, print_json, section
-from avatarctl.errors import DataError, PluginError, UsageError
+from avatarctl.errors import AssetError, DataError, PluginError, UsageError
 from avatarctl.plugin.registry import Registry
 from avatarctl.plugin.target import Diagnosis
 
@@ -198,12 +198,20 @@ def assets(ctx: typer.Context, as_json: AsJson = False) -> None:
 
 @assets_app.command("add")
 def assets_add(
+    ctx: typer.Context,
     folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="Folder or file with them.")],
 ) -> None:
-    """Check the body models below a folder, and keep copies where every command finds them."""
+    """Check the licensed files below a folder, and keep copies where every command finds them."""
+    from avatarctl.assets import catalogue
     from avatarctl.body.adding import add_bodies
 
-    for path in add_bodies(folder):
+    copied = catalogue.add(folder, ctx.obj.assets())
+    try:
+        copied += add_bodies(folder)
+    except (AssetError, DataError):  # no body model: all well where there was something else
+        if not copied:
+            raise
+    for path in copied:
         terminal.out().out(str(path), highlight=False)
 
 

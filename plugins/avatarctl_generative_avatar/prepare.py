@@ -5,11 +5,7 @@ from __future__ import annotations
 import json
 import zipfile
 from collections.abc import Iterator, Sequence
-from concurrent.futures import Executor, ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
-from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
-from multiprocessing import get_context
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +15,7 @@ from torch import Tensor
 
 from avatarctl.body import BodyModel
 from avatarctl.device.choose import cores
+from avatarctl.device.workers import results
 from avatarctl.errors import DataError, SettingsError
 from avatarctl.files import atomic
 from avatarctl_generative_avatar import label
@@ -36,7 +33,7 @@ if TYPE_CHECKING:
     from avatarctl_generative_avatar.settings_prepare import PrepareFashion
 
 AT_A_TIME = 32
-"""Photos that are worked on before their pictures are written."""
+"""Photos whose bodies are posed together."""
 WORTH_IT = 64
 """From so many photos on, several processes are faster than one."""
 SHOWN, COLUMNS = 16, 4
@@ -203,41 +200,40 @@ def _write(
 def _packed(
     sources: Sequence[Source], settings: PrepareFashion, body: BodyModel, run: Run, findings: Findings
 ) -> Iterator[tuple[Source, Packed]]:
-    """The pictures of the photos, one after the other; what is to be told about them is noted."""
+    """The pictures of the photos, one after the other; what is to be told about them is noted.
+
+    Raises:
+        DataError: A photo cannot be used, or a process was killed.
+    """
     shown = set(chosen(len(sources)))
-    with ExitStack() as stack:
-        pool = stack.enter_context(_pool(settings.processes or cores(), len(sources)))
-        made_in_order = _in_order(sources, settings, body, pool, findings)
-        for number, (one, made) in enumerate(run.progress(made_in_order, "photos", len(sources))):
-            if isinstance(made, DataError):
-                if not settings.skip:
-                    raise made
-                findings.left_out.append(one.photo.name)
-                continue
-            findings.photos += 1
-            findings.small += made.side < settings.resolution
-            findings.coloured += not made.is_white
-            if number in shown:
-                findings.pictures.append((pixels(made.image, str(one.photo)), one.label))
-            yield one, made
+    processes = (settings.processes or cores()) if len(sources) >= WORTH_IT else 1
+    tasks = _tasks(sources, settings, body, findings)
+    made_in_order = results(attempt, tasks, processes, again="type the same command with --processes 1")
+    shared = zip(sources, run.progress(made_in_order, "photos", len(sources)), strict=True)
+    for number, (one, made) in enumerate(shared):
+        if isinstance(made, DataError):
+            if not settings.skip:
+                raise made
+            findings.left_out.append(one.photo.name)
+            continue
+        findings.photos += 1
+        findings.small += made.side < settings.resolution
+        findings.coloured += not made.is_white
+        if number in shown:
+            findings.pictures.append((pixels(made.image, str(one.photo)), one.label))
+        yield one, made
 
 
-def _in_order(
-    sources: Sequence[Source],
-    settings: PrepareFashion,
-    body: BodyModel,
-    pool: Executor | None,
-    findings: Findings,
-) -> Iterator[tuple[Source, Packed | DataError]]:
+def _tasks(
+    sources: Sequence[Source], settings: PrepareFashion, body: BodyModel, findings: Findings
+) -> Iterator[Task]:
     for first in range(0, len(sources), AT_A_TIME):
         part = sources[first : first + AT_A_TIME]
         vertices = scaled_body(body, torch.stack([one.label for one in part])).vertices
         note_reach(vertices, findings)
-        tasks = [
-            Task(one.photo, one.normals, one.label.numpy(), at, body.faces.numpy(), settings.resolution)
-            for one, at in zip(part, vertices.numpy(), strict=True)
-        ]
-        yield from zip(part, pool.map(attempt, tasks) if pool else map(attempt, tasks), strict=True)
+        for one, at in zip(part, vertices.numpy(), strict=True):
+            faces = body.faces.numpy()
+            yield Task(one.photo, one.normals, one.label.numpy(), at, faces, settings.resolution)
 
 
 def attempt(task: Task) -> Packed | DataError:
@@ -246,25 +242,6 @@ def attempt(task: Task) -> Packed | DataError:
         return pack(task)
     except DataError as error:
         return error
-
-
-@contextmanager
-def _pool(processes: int, count: int) -> Iterator[Executor | None]:
-    """Processes that share the photos; none for a few photos."""
-    if processes <= 1 or count < WORTH_IT:
-        yield None
-        return
-    pool = ProcessPoolExecutor(
-        processes, get_context("spawn"), initializer=torch.set_num_threads, initargs=(1,)
-    )
-    try:
-        yield pool
-    except BrokenProcessPool as error:
-        raise DataError(
-            "a process was ended from outside (memory?)", hint="type the same command with --processes 1"
-        ) from error
-    finally:
-        pool.shutdown(wait=True, cancel_futures=True)
 
 
 def note_reach(vertices: Tensor, findings: Findings) -> None:

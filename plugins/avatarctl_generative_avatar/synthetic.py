@@ -7,20 +7,16 @@ Parts are drawn by several processes into a folder beside the zip; a part that i
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import zipfile
 from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from functools import cache
-from multiprocessing import get_context
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import torch
-
+from avatarctl.device.choose import cores
+from avatarctl.device.workers import results
 from avatarctl.errors import DataError
 from avatarctl.files import atomic, sweep
 from avatarctl_generative_avatar import label
@@ -81,8 +77,8 @@ def write(settings: PrepareSynthetic, run: Run) -> None:
         )
         for first in range(0, settings.number, PART)
     ]
-    processes = settings.processes or (os.cpu_count() or 1 if settings.number >= WORTH_IT else 1)
-    for _ in run.progress(draw_all(parts, min(processes, len(parts))), "drawing photos", len(parts)):
+    processes = settings.processes or (cores() if settings.number >= WORTH_IT else 1)
+    for _ in run.progress(draw_all(parts, processes), "drawing photos", len(parts)):
         pass
     join(into, parts, about)
     shutil.rmtree(folder.parent)
@@ -129,27 +125,8 @@ def draw_all(parts: list[Part], processes: int) -> Iterator[None]:
     Raises:
         DataError: They cannot be written, or a process was killed.
     """
-    if processes <= 1:
-        # One thread, as in a worker: the last bits must not depend on how many there are.
-        threads = torch.get_num_threads()
-        torch.set_num_threads(1)
-        try:
-            yield from map(draw, parts)
-        finally:
-            torch.set_num_threads(threads)
-        return
-    pool = ProcessPoolExecutor(
-        processes, get_context("spawn"), initializer=torch.set_num_threads, initargs=(1,)
-    )
-    try:
-        yield from pool.map(draw, parts)
-    except BrokenProcessPool as error:
-        raise DataError(
-            "a process was ended from outside (memory?)",
-            hint="type the same command again, with --processes 1 if it recurs; drawn photos are kept",
-        ) from error
-    finally:
-        pool.shutdown(wait=True, cancel_futures=True)
+    again = "type the same command again, with --processes 1 if it recurs; drawn photos are kept"
+    return results(draw, parts, min(processes, len(parts)), again=again)
 
 
 def draw(part: Part) -> None:

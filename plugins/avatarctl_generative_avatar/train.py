@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from avatarctl.checkpoints import Weights
+from avatarctl.checkpoints.load import is_finite
 from avatarctl.config.groups import Loop as Length
 from avatarctl.device import Noise
 from avatarctl.engine import State
@@ -187,6 +188,11 @@ def begin_with(module: nn.Module, weights: Weights, part: str, settings: Train, 
         run.log.warning("%s: holds no '%s'; it begins fresh", weights.path, part)
         return
     given, own = weights.part(part), module.state_dict()
+    if bad := [name for name, tensor in given.items() if not is_finite(tensor)]:
+        raise CheckpointError(
+            f"{weights.path}: {part}: {bad[0]}: holds numbers that are not finite",
+            hint="take another checkpoint of the run",
+        )
     names = [name for name in own if name in given and (settings.start_noise or "noise" not in name)]
     for name in names:
         if given[name].shape != own[name].shape:

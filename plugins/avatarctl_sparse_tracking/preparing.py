@@ -4,12 +4,8 @@ from __future__ import annotations
 
 import io
 import math
-from collections import deque
 from collections.abc import Iterable, Iterator
-from concurrent.futures import Future, ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
-from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +15,7 @@ from torch import Tensor
 from avatarctl.body.tables import GENDERS, NUM_BODY
 from avatarctl.checkpoints.arrays import read_npz
 from avatarctl.data.writer import part_frames, write_part
+from avatarctl.device.workers import results
 from avatarctl.errors import AvatarError, DataError
 from avatarctl.files import atomic, write_failure, write_text
 from avatarctl.motion import Motion
@@ -78,33 +75,8 @@ def run_all(tasks: Iterable[Task], workers: int) -> Iterator[Outcome]:
     Raises:
         DataError: A result cannot be written, or a worker process was killed.
     """
-    if workers <= 1:
-        # One thread, as in a worker: the last bits of a clip must not depend on how many there are.
-        threads = torch.get_num_threads()
-        torch.set_num_threads(1)
-        try:
-            yield from map(run_task, tasks)
-        finally:
-            torch.set_num_threads(threads)
-        return
-    pool = ProcessPoolExecutor(
-        workers, get_context("spawn"), initializer=torch.set_num_threads, initargs=(1,)
-    )
-    waiting: deque[Future[Outcome]] = deque()
-    try:
-        for task in tasks:
-            waiting.append(pool.submit(run_task, task))
-            if len(waiting) >= 4 * workers:
-                yield waiting.popleft().result()
-        while waiting:
-            yield waiting.popleft().result()
-    except BrokenProcessPool as error:
-        raise DataError(
-            "a worker process was ended from outside (memory?)",
-            hint="run the same command again, with --workers 1 if it recurs; finished clips are kept",
-        ) from error
-    finally:
-        pool.shutdown(wait=True, cancel_futures=True)
+    again = "run the same command again, with --workers 1 if it recurs; finished clips are kept"
+    return results(run_task, tasks, workers, again=again)
 
 
 def is_stored(task: Task) -> bool:

@@ -7,23 +7,17 @@ Frames are independent and spread over processes. While a preparation lasts, fin
 from __future__ import annotations
 
 import hashlib
-import os
 import shutil
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from concurrent.futures import Future, ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, fields
-from multiprocessing import get_context, parent_process
 from pathlib import Path
-from threading import Thread
 from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 
 from avatarctl.body import BodyModel
 from avatarctl.checkpoints.arrays import read_npz
+from avatarctl.device.workers import results
 from avatarctl.errors import DataError
 from avatarctl.files import atomic, sweep, write_text
 from avatarctl_video_avatar.body_fit import canonical, posed, star_vertices
@@ -223,50 +217,17 @@ def _check_others(recording: Recording, out: Path) -> None:
         )
 
 
-def _do_all(
-    tasks: Iterable[_Frame] | Iterable[_Row], what: str, count: int, run: Run | None, processes: int
-) -> None:
-    done = _done(tasks, min(processes, count))
-    for _ in run.progress(done, what, count) if run else done:
-        pass
-
-
-def _done(tasks: Iterable[_Frame] | Iterable[_Row], processes: int) -> Iterator[None]:
-    """Do all tasks; nothing comes back but that another one is done.
+def _do_all(tasks: Iterable[_Frame | _Row], what: str, count: int, run: Run | None, processes: int) -> None:
+    """Do all tasks.
 
     Raises:
         DataError: A task failed, or a process was killed.
     """
-    if processes <= 1:
-        for task in tasks:
-            yield task.do()
-        return
-    pool = ProcessPoolExecutor(processes, get_context("spawn"), initializer=_begin_worker)
-    waiting: deque[Future[None]] = deque()
-    try:
-        for task in tasks:
-            waiting.append(pool.submit(task.do))
-            if len(waiting) >= 4 * processes:
-                yield waiting.popleft().result()
-        while waiting:
-            yield waiting.popleft().result()
-    except BrokenProcessPool as error:
-        raise DataError(
-            "a process was ended from outside (memory?)",
-            hint="type the same command again, with --processes 1 if it recurs; finished frames are kept",
-        ) from error
-    finally:
-        pool.shutdown(wait=True, cancel_futures=True)
+    again = "type the same command again, with --processes 1 if it recurs; finished frames are kept"
+    done = results(_do, tasks, min(processes, count), again=again)
+    for _ in run.progress(done, what, count) if run else done:
+        pass
 
 
-def _begin_worker() -> None:
-    torch.set_num_threads(1)
-    Thread(target=_end_with_parent, daemon=True).start()
-
-
-def _end_with_parent() -> None:
-    """A killed preparation leaves no processes behind: each holds the pipe that the others wait on."""
-    parent = parent_process()
-    assert parent is not None, "only for workers"
-    parent.join()
-    os._exit(1)
+def _do(task: _Frame | _Row) -> None:
+    task.do()

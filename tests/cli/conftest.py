@@ -36,7 +36,9 @@ def command(
     """Run `avatarctl WORDS` in an empty folder at 80 columns; the sample plugin is the only one."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("COLUMNS", "80")
-    monkeypatch.setenv("AVATARCTL_PLUGINS_OFF", "core,sparse-tracking,audio2motion,ego-hmr,video-avatar")
+    monkeypatch.setenv(
+        "AVATARCTL_PLUGINS_OFF", "core,sparse-tracking,audio2motion,ego-hmr,video-avatar,generative-avatar"
+    )
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
     for name in ("RUNS", "ASSETS", "BODY_MODELS", "DEVICE"):  # a command may set them from the user's file
         monkeypatch.setenv(f"AVATARCTL_{name}", "")

@@ -206,13 +206,14 @@ def test_assets_says_how_to_get_what_is_missing_and_where_what_is_there_lies(
     code, out, _ = say("assets")
     assert code == 0
     assert "https://smpl-x.is.tue.mpg.de" in out
-    assert out.count("avatarctl assets add FOLDER") == 4
+    assert out.count("avatarctl assets add FOLDER") == 5
     make.write_body(tmp_path / "from mano", "smplh", "female")
     code, out, _ = say("assets", "add", "from mano")
     kept = tmp_path / "added" / "smplh" / "SMPLH_FEMALE.npz"
     assert (code, out.strip()) == (0, str(kept))
     found = {asset["name"]: asset["found"] for asset in said(say, "assets", "--json")["assets"]}
-    assert found == {"smpl": [], "smplh": [str(kept)], "smplx": [], "dmpl": []}
+    others = dict.fromkeys(("smpl", "smplx", "dmpl", "ag3d-sdf"), [])
+    assert found == {"smplh": [str(kept)], **others}
 
 
 @pytest.mark.parametrize(("folder", "code"), [(".", 4), ("nowhere", 5)])

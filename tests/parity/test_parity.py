@@ -30,6 +30,7 @@ HEAVY = (
     "s1_flow_density", "s1_forward_losses", "s1_train_step", "s2_forward", "s2_train_step", "s2_eval_losses",
     "s2_guidance_gradient", "s2_sample_ddim5", "s2_sample_ddpm50",
     "tri_plane_res512", "train_step", "prep_zju", "prep_zju_full", "prep_h36m", "prep_people_snapshot",
+    "backbone", "disc", "train", "render", "model", "mesh",
 )  # fmt: skip
 
 

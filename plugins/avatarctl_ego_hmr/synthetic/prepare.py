@@ -9,13 +9,9 @@ from __future__ import annotations
 import csv
 import io
 import json
-import os
 import shutil
 from collections.abc import Iterable, Iterator
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
 from importlib import resources
-from multiprocessing import get_context
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +20,8 @@ import torch
 
 from avatarctl.checkpoints.arrays import read_npz
 from avatarctl.device import Noise
+from avatarctl.device.choose import cores
+from avatarctl.device.workers import results
 from avatarctl.errors import DataError
 from avatarctl.files import sweep, write_text
 from avatarctl_ego_hmr.pickles import write_pickle
@@ -66,7 +64,7 @@ def write(settings: PrepareSynthetic, run: Run) -> None:
         run.log.info("%s: is up to date", store)
         return
     recordings = plan(settings, run.seed)
-    workers = settings.workers or (os.cpu_count() or 1 if _frames(settings) >= WORTH_IT else 1)
+    workers = settings.workers or (cores() if _frames(settings) >= WORTH_IT else 1)
     for _ in run.progress(make_all(recordings, workers), "drawing recordings", len(recordings)):
         pass
     finish(store, recordings)
@@ -151,26 +149,8 @@ def make_all(recordings: list[Recording], workers: int) -> Iterator[None]:
     Raises:
         DataError: They cannot be written, or a worker process was killed.
     """
-    if workers <= 1:
-        # One thread, as in a worker: the last bits must not depend on how many there are.
-        threads = torch.get_num_threads()
-        torch.set_num_threads(1)
-        try:
-            yield from map(make, recordings)
-        finally:
-            torch.set_num_threads(threads)
-        return
-    context = get_context("spawn")
-    pool = ProcessPoolExecutor(workers, context, initializer=torch.set_num_threads, initargs=(1,))
-    try:
-        yield from pool.map(make, recordings)
-    except BrokenProcessPool as error:
-        raise DataError(
-            "a worker process was ended from outside (memory?)",
-            hint="run the same command again, with --workers 1 if it recurs; finished recordings are kept",
-        ) from error
-    finally:
-        pool.shutdown(wait=True, cancel_futures=True)
+    again = "run the same command again, with --workers 1 if it recurs; finished recordings are kept"
+    return results(make, recordings, workers, again=again)
 
 
 def finish(store: Path, recordings: list[Recording]) -> None:

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from avatarctl.checkpoints import Weights
 from avatarctl.checkpoints.sizes import network, sizes_in
 from avatarctl.device import Noise
+from avatarctl.errors import CheckpointError
 from avatarctl_generative_avatar import label
 from avatarctl_generative_avatar.deform.posing import Posing
 from avatarctl_generative_avatar.deform.template import Template
@@ -27,6 +28,8 @@ STD = "dataset_label_std"
 """A tensor that trained networks carry along: the labels' spread in their data."""
 BOX_WARP = Rendering().box_warp
 """Side of the cube that published planes cover, metres."""
+ALIGNED = 64
+"""Bytes by whose multiples torch places tensors of its own."""
 
 
 @dataclass(frozen=True)
@@ -197,9 +200,17 @@ def load(weights: Weights, part: str = GENERATOR) -> Generator:
         CheckpointError: It has none, or its tensors are not those of its sizes.
     """
     sizes = sizes_in(weights, part, GeneratorSizes(), limits=LIMITS)
+    if sizes.c_dim != label.SIZE:
+        raise CheckpointError(
+            f"{weights.path}: {part}: labels of {sizes.c_dim} numbers, expected {label.SIZE}",
+            hint="networks of another system; avatarctl inspect FILE says what a file is",
+        )
     has_std = STD in weights.part(part)
     made = network(weights, part, lambda given: Generator(given, has_std), sizes)
     assert isinstance(made, Generator)
+    for tensor in (*made.parameters(), *made.buffers()):
+        if tensor.data_ptr() % ALIGNED:  # a mapped file's; sums are rounded by how numbers lie in memory
+            tensor.data = tensor.data.clone()
     return made
 
 
