@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import fields, is_dataclass, replace
-from typing import Any
+from typing import Any, TypeVar
 
+from pydantic import BaseModel, ValidationError
 from torch import Tensor, nn
 
 from avatarctl.checkpoints.load import load_strict
@@ -13,6 +14,7 @@ from avatarctl.checkpoints.official import INSPECT, Weights
 from avatarctl.errors import CheckpointError
 
 LARGEST = 1 << 20
+Settings = TypeVar("Settings", bound=BaseModel)
 
 
 def with_sizes(
@@ -101,6 +103,28 @@ def sizes_in(
         return replace(with_sizes(published, plain, most, optional), **others)
     except ValueError as error:
         raise CheckpointError(f"{weights.path}: networks: {part}: {error}", hint=INSPECT) from error
+
+
+def settings_in(kind: type[Settings], stated: Any, where: str, hint: str) -> Settings:
+    """Settings that a weights file states beside its networks.
+
+    Args:
+        stated: By name.
+        where: The file and the place in it.
+        hint: What to do where they are none.
+
+    Raises:
+        CheckpointError: They are no settings of the kind.
+    """
+    try:
+        return kind(**stated)
+    except ValidationError as error:
+        first = error.errors()[0]
+        name, found = ".".join(map(str, first["loc"])), str(first["input"])[:40]
+        raise CheckpointError(f"{where}.{name}: found {found}: {first['msg']}", hint=hint) from error
+    except TypeError as error:
+        found = str(stated)[:40]
+        raise CheckpointError(f"{where}: found {found}, expected settings by name", hint=hint) from error
 
 
 def network(

@@ -8,14 +8,13 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
 from torch import Tensor
 
 from avatarctl.checkpoints import Weights
 from avatarctl.checkpoints.official import flatten, module_state
 from avatarctl.checkpoints.pickle_reader import load_torch
 from avatarctl.checkpoints.records import Inert
-from avatarctl.checkpoints.sizes import sizes_in
+from avatarctl.checkpoints.sizes import settings_in, sizes_in
 from avatarctl.errors import CheckpointError, DataError
 from avatarctl_generative_avatar import label
 from avatarctl_generative_avatar.model.sizes import (
@@ -148,14 +147,7 @@ def _rendering(path: Path, state: Mapping[str, Any]) -> dict[str, Any]:
     """
     words = _plain(state, "rendering_kwargs")
     given = {name: words[name] for name in Rendering.model_fields if name in words}
-    try:
-        return Rendering(**given).model_dump()
-    except ValidationError as error:
-        first = error.errors()[0]
-        where, found = ".".join(map(str, first["loc"])), str(first["input"])[:40]
-        raise CheckpointError(
-            f"{path}: rendering_kwargs: {where}: found {found}: {first['msg']}", hint=AGAIN
-        ) from error
+    return settings_in(Rendering, given, f"{path}: rendering_kwargs", AGAIN).model_dump()
 
 
 def _progress(found: Any) -> dict[str, Any]:

@@ -16,14 +16,13 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import torch
-from pydantic import ValidationError
 from torch import Tensor
 
 from avatarctl.assets.catalogue import found
 from avatarctl.body import Bodies
 from avatarctl.checkpoints import Weights, open_weights
+from avatarctl.checkpoints.sizes import settings_in
 from avatarctl.device import Noise, choose
-from avatarctl.errors import CheckpointError
 from avatarctl_generative_avatar import label
 from avatarctl_generative_avatar.body import load_body
 from avatarctl_generative_avatar.deform.posing import Posing
@@ -340,15 +339,5 @@ def rendering_of(weights: Weights, sampling: Sampling) -> Rendering:
     """
     stated = weights.config.get("rendering") or {}
     own = {name: value for name, value in sampling.model_dump().items() if name in Rendering.model_fields}
-    try:
-        return Rendering(**{**stated, **own})
-    except ValidationError as error:
-        first = error.errors()[0]
-        where, value = ".".join(map(str, first["loc"])), str(first["input"])[:40]
-        raise CheckpointError(
-            f"{weights.path}: rendering.{where}: found {value}: {first['msg']}", hint=AGAIN
-        ) from error
-    except TypeError as error:
-        raise CheckpointError(
-            f"{weights.path}: rendering: found {str(stated)[:40]}, expected settings by name", hint=AGAIN
-        ) from error
+    merged = {**stated, **own} if isinstance(stated, dict) else stated
+    return settings_in(Rendering, merged, f"{weights.path}: rendering", AGAIN)

@@ -85,6 +85,11 @@ def avatarctl_weights() -> Iterator[Weights]:
         read=f"{PACKAGE}.official:read",
         describe=f"{PACKAGE}.official:describe",
     )
+    yield Weights(
+        name="fashion-toy",
+        summary="toy generator of people, trained by this project on photos that it drew",
+        path=str(HERE / "weights" / "fashion-toy.safetensors"),
+    )
 
 
 @hookimpl

@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
-from pydantic import ValidationError
 
 from avatarctl.body import Bodies, BodyModel
 from avatarctl.checkpoints import Weights, open_weights
+from avatarctl.checkpoints.sizes import settings_in
 from avatarctl.device import choose
 from avatarctl.errors import CheckpointError, SettingsError
 from avatarctl_video_avatar import official
@@ -140,20 +140,8 @@ def rendering_of(weights: Weights, given: Rendering | None = None) -> Rendering:
     if stated is None:
         return given
     own = {name: value for name, value in given.model_dump().items() if value != getattr(Rendering(), name)}
-    try:
-        return Rendering(**{**stated, **own})
-    except ValidationError as error:
-        first = error.errors()[0]
-        raise CheckpointError(
-            f"{weights.path}: rendering.{'.'.join(map(str, first['loc']))}: found "
-            f"{str(first['input'])[:40]}: {first['msg']}",
-            hint="export the weights again",
-        ) from error
-    except TypeError as error:
-        raise CheckpointError(
-            f"{weights.path}: rendering: found {str(stated)[:40]}, expected settings by name",
-            hint="export the weights again",
-        ) from error
+    merged = {**stated, **own} if isinstance(stated, dict) else stated
+    return settings_in(Rendering, merged, f"{weights.path}: rendering", "export the weights again")
 
 
 def check_person(weights: Weights, data: Prepared) -> None:

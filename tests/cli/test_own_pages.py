@@ -212,7 +212,7 @@ def test_assets_says_how_to_get_what_is_missing_and_where_what_is_there_lies(
     kept = tmp_path / "added" / "smplh" / "SMPLH_FEMALE.npz"
     assert (code, out.strip()) == (0, str(kept))
     found = {asset["name"]: asset["found"] for asset in said(say, "assets", "--json")["assets"]}
-    others = dict.fromkeys(("smpl", "smplx", "dmpl", "ag3d-sdf"), [])
+    others: dict[str, list[str]] = {name: [] for name in ("smpl", "smplx", "dmpl", "ag3d-sdf")}
     assert found == {"smplh": [str(kept)], **others}
 
 

@@ -138,7 +138,7 @@ def test_densities_without_signed_distances_are_refused(written):
 
 
 def test_settings_that_cannot_be_are_named(written):
-    with pytest.raises(CheckpointError, match="rendering_kwargs: depth_resolution: found many"):
+    with pytest.raises(CheckpointError, match=r"rendering_kwargs\.depth_resolution: found many"):
         read(written(rendering_kwargs={"depth_resolution": "many"}))
     with pytest.raises(CheckpointError, match="channel_base: found x"):
         read(written(words={"channel_base": "x"}))

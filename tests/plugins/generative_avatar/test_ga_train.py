@@ -200,7 +200,7 @@ def test_settings_that_do_not_go_together_are_refused(more: Any, words: str, tmp
         check(settings(tmp_path, **more), Run.standalone(tmp_path))
 
 
-@pytest.mark.parametrize("name", ["deepfashion", "toy"])
+@pytest.mark.parametrize("name", ["deepfashion", "toy", "toy-128"])
 def test_presets_go_together(name: str, tmp_path: Path) -> None:
     words = yaml.safe_load((CONFIGS / f"{name}.yaml").read_text("utf-8"))["train"]
     check(Train(**({"data": tmp_path} | words)), Run.standalone(tmp_path))
