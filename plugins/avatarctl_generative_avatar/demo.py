@@ -23,7 +23,7 @@ from avatarctl_generative_avatar.fitted import sheet
 from avatarctl_generative_avatar.mesh import Surface, mesh_picture
 from avatarctl_generative_avatar.panels import panels
 from avatarctl_generative_avatar.pipeline import People, Person
-from avatarctl_generative_avatar.settings import Infer
+from avatarctl_generative_avatar.settings import Infer, Sampling
 from avatarctl_generative_avatar.synthetic_people import Shot, Studio, photo
 
 if TYPE_CHECKING:
@@ -35,6 +35,8 @@ UNSEEN = 1_000_000
 TURNING, DANCING, STEPS, SIDES = 4, 2, 8, 6
 """People that turn and that dance, steps from one to another, pictures around the mesh."""
 FPS = 12.0
+SAMPLING = Sampling(depth_resolution=18, depth_resolution_importance=18)
+"""About as dense as the embedded weights were trained with."""
 ROWS = ("photo", "person", "normals")
 """Of the sheet, from above."""
 
@@ -42,7 +44,8 @@ ROWS = ("photo", "person", "normals")
 def run(settings: Demo, run: Run) -> None:
     """Make up people, and show them."""
     begun = time.perf_counter()
-    people = pipeline.of_settings(Infer(weights=settings.weights, truncation=settings.truncation), run)
+    given = Infer(weights=settings.weights, truncation=settings.truncation, sampling=SAMPLING)
+    people = pipeline.of_settings(given, run)
     shots = photos(settings.number, run)
     persons = peopled(settings, people, shots, run)
     seen = list(beside(persons, shots, run))
