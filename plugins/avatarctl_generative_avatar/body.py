@@ -17,6 +17,8 @@ from avatarctl_generative_avatar.settings_model import Kind
 
 FACE = (332, 6260, 2800, 4071, 583)
 """Vertices of the nose, the right and left eye, the right and left ear: joints 24 to 28."""
+FACE_SHARE = 8
+"""The side of a picture over that of its face crop."""
 VERTICES = 6890
 """Vertices of SMPL, of which `FACE` are some."""
 

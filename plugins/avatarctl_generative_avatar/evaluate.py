@@ -22,7 +22,7 @@ from avatarctl.metrics.detectors import Detector, load_detector
 from avatarctl.metrics.fid import FeatureStats, fid
 from avatarctl.runs.page import Page
 from avatarctl_generative_avatar import pipeline
-from avatarctl_generative_avatar.body import crops, face_centres
+from avatarctl_generative_avatar.body import FACE_SHARE, crops, face_centres
 from avatarctl_generative_avatar.dataset import Photos
 from avatarctl_generative_avatar.deform.posing import Posing
 from avatarctl_generative_avatar.model.layers import resize
@@ -48,8 +48,6 @@ DETECTED = 64
 """Pictures that the network of features looks at together, as published."""
 FEWEST = 2
 """Pictures on each side, at least."""
-FACE = 8
-"""Faces are this part of a picture's side."""
 SHOWN = 64
 """Pictures on a sheet."""
 NAMES = {"inception": "fid", "efflite0": "fd-efflite0"}
@@ -195,7 +193,7 @@ class Judge:
     def _faces(self, images: Tensor, labels: Tensor) -> Tensor:
         """The faces of pictures of 0 to 255, cut off to whole numbers."""
         centres = face_centres(self.people.template.body, labels.to(self.people.device))
-        size = self.people.generator.sizes.img_resolution // FACE
+        size = self.people.generator.sizes.img_resolution // FACE_SHARE
         return crops(images.float(), centres.to(images), size).clamp(0, 255).trunc()
 
     def _features(self, pictures: Tensor) -> Tensor:

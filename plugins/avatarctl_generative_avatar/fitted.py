@@ -12,15 +12,13 @@ from torch.nn.functional import interpolate, normalize
 from avatarctl.body import BodyModel
 from avatarctl.geometry.meshes import vertex_normals
 from avatarctl.render import rasterize
-from avatarctl_generative_avatar.body import face_centres, scaled_body
+from avatarctl_generative_avatar.body import FACE_SHARE, face_centres, scaled_body
 from avatarctl_generative_avatar.synthetic_people import camera_of
 
 SAMPLES = 2
 """Samples along each side of a pixel of drawn normals."""
 COVERED = 0.5
 """Share of a pixel that somebody has to cover for it to have a normal."""
-FACE_SHARE = 8
-"""The side of a picture over that of its face crop."""
 TINT, FRAME = (70, 130, 220), (230, 120, 20)
 """Colours of bodies and of face crops."""
 

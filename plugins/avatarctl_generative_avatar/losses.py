@@ -16,7 +16,7 @@ from torch.nn.functional import softplus
 from avatarctl.body import BodyModel
 from avatarctl.device import Noise
 from avatarctl_generative_avatar.augment import Augment
-from avatarctl_generative_avatar.body import crops, face_centres
+from avatarctl_generative_avatar.body import FACE_SHARE, crops, face_centres
 from avatarctl_generative_avatar.dataset import Photo
 from avatarctl_generative_avatar.deform.template import Template
 from avatarctl_generative_avatar.model.discriminator import Discriminator
@@ -32,8 +32,6 @@ Pictures = dict[str, Tensor]
 """What discriminators see: "image", "image_raw", "normal", "face", "normal_face"."""
 Terms = dict[str, Tensor]
 """Means over a batch, scalars without graph."""
-FACE_SHARE = 8
-"""The side of a picture over that of its face."""
 POINTS, PAIRS = 1000, 2000
 """Places whose densities a smoothness term compares; pairs along the view."""
 STEPS = 256
