@@ -27,7 +27,6 @@ from types import ModuleType
 
 import numpy as np
 import torch
-from avatarctl_ego_hmr.model.linear import linear
 from avatarctl_sparse_tracking import amass, features, pipeline
 from avatarctl_sparse_tracking.model import build
 from avatarctl_sparse_tracking.scores import WHOLE
@@ -43,6 +42,7 @@ from avatarctl.geometry.cameras import Camera, intrinsics_from_view, look_at
 from avatarctl.metrics.pose import joint_distances
 from avatarctl.motion.clips import clips
 from avatarctl.motion.tracking import FPS, Tracking
+from avatarctl.nn.linear import linear
 from avatarctl.render import Render, rasterize
 
 SIZE = 512

@@ -26,8 +26,24 @@ class Mesh(NamedTuple):
         """Unit normals of the vertices, faces weighted by their angle there [V, 3]."""
         import trimesh
 
-        normals: np.ndarray = trimesh.Trimesh(self.vertices, self.faces, process=False).vertex_normals
-        return np.array(normals)
+        mesh = trimesh.Trimesh(self.vertices, self.faces, process=False)
+        normals: np.ndarray = trimesh.geometry.weighted_vertex_normals(  # type: ignore[no-untyped-call]
+            len(self.vertices), self.faces, mesh.face_normals, self._angles()
+        )
+        return normals
+
+    def _angles(self) -> np.ndarray:
+        """Of the faces' corners, radians [F, 3]; 0 in faces that are a line."""
+        from trimesh.util import diagonal_dot, unitize
+
+        first, second, third = self.vertices[self.faces].transpose(1, 0, 2)
+        along, across, opposite = unitize(second - first), unitize(third - first), unitize(third - second)
+        cosines = np.stack([diagonal_dot(along, across), -diagonal_dot(along, opposite)], axis=1)
+        # numpy's arccos, which trimesh takes, rounds by the processor, and what cancels is only rounding
+        two = torch.from_numpy(cosines.clip(-1, 1)).acos().numpy()
+        found = np.column_stack([two, np.pi - two[:, 0] - two[:, 1]])
+        found[(found < 1e-8).any(axis=1)] = 0
+        return found
 
     def volume(self) -> float:
         """What it encloses, counted from its middle; negative where faces look inwards."""

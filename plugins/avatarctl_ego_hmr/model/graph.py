@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from avatarctl_ego_hmr.model.linear import linear, packed
+from avatarctl.nn.linear import linear, packed
 
 JOINTS = 24
 EDGES = (

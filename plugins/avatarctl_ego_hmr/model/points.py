@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 from torch.nn import functional
 
-from avatarctl_ego_hmr.model.linear import linear
+from avatarctl.nn.linear import linear
 
 
 class Block(nn.Module):

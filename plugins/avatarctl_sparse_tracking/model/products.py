@@ -15,10 +15,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from avatarctl.nn.linear import Gelu, blocked, has_onednn, pointwise
+
 Apply = Callable[[Tensor], Tensor]
 NumberFormat = Literal["float32", "bfloat16", "int8"]
-Gelu = Literal["", "none", "tanh"]
-"""No GELU after the product, the exact one, or its tanh form."""
 
 LARGE = 1 << 18
 """Weights from which on oneDNN's blocked layout is faster than a plain product (measured)."""
@@ -42,7 +42,7 @@ def product(
     weight, bias = weight.detach().float().contiguous(), bias.detach().float().contiguous()
     if number_format == "int8":
         return _int8(weight, bias, gelu)
-    if weight.device.type == "cpu" and _has_onednn():
+    if weight.device.type == "cpu" and has_onednn():
         if number_format == "bfloat16" or weight.numel() >= LARGE or not keeps_rows():
             return _blocked(weight, bias, number_format, gelu)
         return _transposed(weight, bias, gelu)
@@ -53,19 +53,7 @@ def product(
 
 def has_int8(device: torch.device) -> bool:
     """Whether a device has products of 8-bit integers for `product`."""
-    return device.type == "cpu" and _has_onednn()
-
-
-def _has_onednn() -> bool:
-    operators: Any = torch.ops
-    return torch.backends.mkldnn.is_available() and all(
-        hasattr(where, name)
-        for where, name in (
-            (operators.mkldnn, "_linear_pointwise"),
-            (operators.mkldnn, "_reorder_linear_weight"),
-            (operators.onednn, "qlinear_pointwise"),
-        )
-    )
+    return device.type == "cpu" and has_onednn() and hasattr(torch.ops.onednn, "qlinear_pointwise")
 
 
 @cache
@@ -98,17 +86,13 @@ def _transposed(weight: Tensor, bias: Tensor, gelu: Gelu) -> Apply:
 
 
 def _blocked(weight: Tensor, bias: Tensor, number_format: NumberFormat, gelu: Gelu) -> Apply:
-    operators: Any = torch.ops.mkldnn
     dtype = torch.bfloat16 if number_format == "bfloat16" else torch.float32
-    packed, bias = operators._reorder_linear_weight(weight.to(dtype), ROWS), bias.to(dtype)
-    run = operators._linear_pointwise.default
-    after: tuple[str, list[Any], str] = ("gelu", [], gelu) if gelu else ("none", [], "")
+    weight, bias = blocked(weight.to(dtype), ROWS), bias.to(dtype)
 
     def apply(x: Tensor) -> Tensor:
         if len(x) == 1 and not keeps_rows():
             return apply(x.expand(2, -1))[:1]
-        found: Tensor = run(x.to(dtype), packed, bias, *after)
-        return found.float()
+        return pointwise(x.to(dtype), weight, bias, gelu).float()
 
     return apply
 

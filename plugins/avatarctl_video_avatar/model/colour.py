@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from avatarctl.device import Noise
+from avatarctl.nn.linear import linear
 from avatarctl_video_avatar.model.mlp import Layer, TracedStack, draw_default, widths
 
 ENCODED = 36
@@ -36,8 +37,8 @@ class Colour:
         """
         x = torch.cat([points, views, normals, features], dim=1)
         for weight, bias in self.layers[:-1]:
-            x = functional.relu(functional.linear(x, weight, bias))
-        return torch.sigmoid(functional.linear(x, *self.layers[-1]))
+            x = functional.relu(linear(x, weight, bias))
+        return torch.sigmoid(linear(x, *self.layers[-1]))
 
 
 class ColourNet(TracedStack):

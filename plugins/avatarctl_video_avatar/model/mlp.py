@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from avatarctl.device import Noise
+from avatarctl.nn.linear import linear
 
 Layer = tuple[Tensor, Tensor]
 """Weight [outputs, inputs] and bias [outputs]."""
@@ -92,7 +93,7 @@ class Stack(nn.Module):
 
     def layers(self) -> list[Layer]:
         """The layers as they are used."""
-        return [linear.layer() for linear in self.linears()]
+        return [one.layer() for one in self.linears()]
 
 
 class TracedStack(Stack):
@@ -121,10 +122,10 @@ class Block(nn.Module):
     def reset(self, noise: Noise) -> None:
         """Draw initial values with which the output is nearly 0."""
         *hidden, last = self.linears()
-        for linear in hidden:
+        for one in hidden:
             # Xavier, with the gain sqrt(2) of a ReLU
-            limit = math.sqrt(2.0) * math.sqrt(6.0 / (linear.inputs + linear.outputs))
-            linear.put(_uniform(linear, noise, limit), 0.0)
+            limit = math.sqrt(2.0) * math.sqrt(6.0 / (one.inputs + one.outputs))
+            one.put(_uniform(one, noise, limit), 0.0)
         last.put(_uniform(last, noise, 1e-5), 0.0)
 
 
@@ -137,7 +138,7 @@ def widths(inputs: int, hidden: int, outputs: int, count: int) -> list[tuple[int
 def softplus(x: Tensor, layers: Sequence[Layer]) -> Tensor:
     """Numbers [N, outputs] after layers that each end in a softplus."""
     for weight, bias in layers:
-        x = functional.softplus(functional.linear(x, weight, bias), beta=BETA)
+        x = functional.softplus(linear(x, weight, bias), beta=BETA)
     return x
 
 
@@ -156,9 +157,9 @@ def octaves(points: Tensor, count: int) -> Tensor:
 
 def draw_default(linears: Iterable[Linear | NormedLinear], noise: Noise) -> None:
     """Draw PyTorch's initial values."""
-    for linear in linears:
-        limit = 1 / math.sqrt(linear.inputs)
-        linear.put(_uniform(linear, noise, limit), limit * (2 * noise.uniform((linear.outputs,)) - 1))
+    for one in linears:
+        limit = 1 / math.sqrt(one.inputs)
+        one.put(_uniform(one, noise, limit), limit * (2 * noise.uniform((one.outputs,)) - 1))
 
 
 def draw_geometric(linears: Sequence[NormedLinear], noise: Noise, given: int) -> None:
@@ -169,21 +170,21 @@ def draw_geometric(linears: Sequence[NormedLinear], noise: Noise, given: int) ->
     """
     last = linears[-1]
     draw_normal(linears[:-1], noise)
-    for number, linear in enumerate(linears[:-1]):
+    for number, one in enumerate(linears[:-1]):
         if number in (0, SKIP) and given:
-            weight = linear.weight_v.clone()
+            weight = one.weight_v.clone()
             weight[:, -given:] = 0
-            linear.put(weight, 0.0)
+            one.put(weight, 0.0)
     mean = math.sqrt(math.pi / last.inputs)
     last.put(mean + 1e-4 * noise.normal((last.outputs, last.inputs)), -0.5)
 
 
 def draw_normal(linears: Iterable[NormedLinear], noise: Noise) -> None:
     """Draw weights that keep the size of numbers behind a softplus, and biases of 0."""
-    for linear in linears:
-        deviation = math.sqrt(2.0 / linear.outputs)
-        linear.put(deviation * noise.normal((linear.outputs, linear.inputs)), 0.0)
+    for one in linears:
+        deviation = math.sqrt(2.0 / one.outputs)
+        one.put(deviation * noise.normal((one.outputs, one.inputs)), 0.0)
 
 
-def _uniform(linear: Linear | NormedLinear, noise: Noise, limit: float) -> Tensor:
-    return limit * (2 * noise.uniform((linear.outputs, linear.inputs)) - 1)
+def _uniform(one: Linear | NormedLinear, noise: Noise, limit: float) -> Tensor:
+    return limit * (2 * noise.uniform((one.outputs, one.inputs)) - 1)

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from avatarctl.device import Noise
+from avatarctl.nn.linear import linear
 from avatarctl_video_avatar.model.mlp import Block, Linear, draw_default, octaves
 
 NUMBERS = 69
@@ -52,12 +53,12 @@ class NonRigid(Block):
         encoded = (weights[:, None, None] * octaves(points, OCTAVES)).flatten(1)
         told = numbers if step >= kick_in else torch.zeros_like(numbers)
         x = torch.cat([told.expand(len(points), -1), encoded], dim=1)
-        *layers, last = (linear.layer() for linear in self.linears())
+        *layers, last = (one.layer() for one in self.linears())
         for number, layer in enumerate(layers):
             if number == SKIP:
                 x = torch.cat([x, encoded], dim=1)
-            x = functional.relu(functional.linear(x, *layer))
-        return functional.linear(x, *last)
+            x = functional.relu(linear(x, *layer))
+        return linear(x, *last)
 
 
 class OffsetNet(nn.Module):

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from avatarctl.device import Noise
+from avatarctl.nn.linear import linear
 from avatarctl_video_avatar.model.mlp import Layer, Stack, draw_default, octaves, softplus, widths
 
 JOINTS = 24
@@ -38,7 +38,7 @@ class Skinning:
     def logits(self, points: Tensor) -> Tensor:
         """What the network gives [N, 25]."""
         x = torch.cat([points, octaves(points, OCTAVES).flatten(1)], dim=1)
-        return functional.linear(softplus(x, self.layers[:-1]), *self.layers[-1])
+        return linear(softplus(x, self.layers[:-1]), *self.layers[-1])
 
 
 class SkinningNet(Stack):

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
+from avatarctl.nn.linear import linear
 from avatarctl_video_avatar.model.mlp import Layer
 
 
@@ -59,6 +59,6 @@ class Surface:
 
     def _rows(self, hidden: Tensor, rows: slice) -> Tensor:
         weight, bias = self.last
-        made = functional.linear(hidden, weight[rows], bias[rows])
+        made = linear(hidden, weight[rows], bias[rows])
         # limit (2 sigmoid(x) - 1), without its cancellation near 0
         return made if self.limit is None else self.limit * torch.tanh(0.5 * made)

@@ -9,6 +9,8 @@ from avatarctl_ego_hmr.model.graph import JOINTS, GraphConv, GraphNet, NonLocal,
 from avatarctl.body import open_body
 from avatarctl.device import Noise
 
+CLOSE = {"rtol": 1e-4, "atol": 1e-5}  # float32; sums are in another order
+
 
 def test_neighbours_are_those_of_the_body_and_rows_sum_to_two():
     table = adjacency()
@@ -70,3 +72,18 @@ def test_attention_over_joints_starts_as_nothing_and_then_reaches_all_of_them():
     assert (changed > 0).all()
     assert "non_local.theta.weight" in GraphNet(4, 8, 1, non_local=True).state_dict()
     assert not any("non_local" in name for name in GraphNet(4, 8, 1).state_dict())
+
+
+@torch.no_grad()
+def test_packed_network_is_the_same_and_unpacked_afterwards():
+    torch.manual_seed(0)
+    network = GraphNet(7, 12, 2).eval()
+    for parameter in network.parameters():
+        parameter.normal_(0, 0.3)
+    x = Noise.seeded(1, "features").normal((3, JOINTS, 7))
+    wanted = network(x)
+    with network.packed(3):
+        torch.testing.assert_close(network(x), wanted, **CLOSE)
+        torch.testing.assert_close(network(x[:1]), wanted[:1], **CLOSE)
+    network.gconv_layers[0].gconv1.gconv.W.mul_(2)
+    assert not torch.allclose(network(x), wanted, **CLOSE)
