@@ -84,15 +84,7 @@ def sizes_in(
     Raises:
         CheckpointError: The file has no such network, or the sizes are none that its tensors can have.
     """
-    networks = weights.config.get("networks")
-    found = networks.get(part) if isinstance(networks, dict) else None
-    if not isinstance(found, dict):
-        raise CheckpointError(
-            f"{weights.path}: has no '{part}' network; it holds {', '.join(weights.parts) or 'nothing'}",
-            hint=INSPECT,
-        )
-    tensors = weights.part(part)
-    most = max([len(tensors), *(size for tensor in tensors.values() for size in tensor.shape)])
+    found, most = stated(weights, part)
     try:
         plain = {name: value for name, value in found.items() if name not in limits}
         others = {
@@ -103,6 +95,23 @@ def sizes_in(
         return replace(with_sizes(published, plain, most, optional), **others)
     except ValueError as error:
         raise CheckpointError(f"{weights.path}: networks: {part}: {error}", hint=INSPECT) from error
+
+
+def stated(weights: Weights, part: str) -> tuple[dict[str, Any], int]:
+    """What a file says of a network's sizes, not checked yet, and the largest that its tensors can have.
+
+    Raises:
+        CheckpointError: The file has no such network.
+    """
+    networks = weights.config.get("networks")
+    found = networks.get(part) if isinstance(networks, dict) else None
+    if not isinstance(found, dict):
+        raise CheckpointError(
+            f"{weights.path}: has no '{part}' network; it holds {', '.join(weights.parts) or 'nothing'}",
+            hint=INSPECT,
+        )
+    tensors = weights.part(part)
+    return found, max([len(tensors), *(size for tensor in tensors.values() for size in tensor.shape)])
 
 
 def settings_in(kind: type[Settings], stated: Any, where: str, hint: str) -> Settings:

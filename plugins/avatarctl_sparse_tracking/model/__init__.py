@@ -10,6 +10,8 @@ import torch
 from torch import nn
 
 from avatarctl.checkpoints import Weights, load_strict
+from avatarctl.checkpoints.official import INSPECT
+from avatarctl.checkpoints.sizes import stated
 from avatarctl.errors import CheckpointError
 from avatarctl_sparse_tracking.model.decoder import Decoder, Refiner
 from avatarctl_sparse_tracking.model.denoiser import WINDOW, LatentDiffusion
@@ -20,7 +22,6 @@ KINDS: dict[str, Callable[..., nn.Module]] = {
     "upper_vqvae": Vqvae, "lower_vqvae": Vqvae, "upper": LatentDiffusion, "lower": LatentDiffusion,
     "decoder": Decoder, "refiner": Refiner,
 }  # fmt: skip
-INSPECT = "avatarctl inspect FILE says what a file is"
 
 
 def build(part: str, sizes: Mapping[str, Any]) -> nn.Module:
@@ -40,15 +41,7 @@ def sizes_in(weights: Weights, part: str) -> dict[str, Any]:
     Raises:
         CheckpointError: The file has no such network, or the sizes are none that its tensors can have.
     """
-    networks = weights.config.get("networks")
-    found = networks.get(part) if isinstance(networks, dict) else None
-    if not isinstance(found, dict):
-        raise CheckpointError(
-            f"{weights.path}: has no '{part}' network; it holds {', '.join(weights.parts) or 'nothing'}",
-            hint=INSPECT,
-        )
-    tensors = weights.part(part)
-    most = max([len(tensors), *(size for tensor in tensors.values() for size in tensor.shape)])
+    found, most = stated(weights, part)
     known = {
         name: about.default
         for name, about in inspect.signature(KINDS[part]).parameters.items()
