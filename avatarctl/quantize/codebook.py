@@ -63,7 +63,7 @@ class ProductCodebook(nn.Module):
             values.append(F.embedding(codes, weight))
             if self.training:
                 if index < CONTRASTIVE_BOOKS:
-                    contrast = contrast + self._contrastive(nearness)
+                    contrast = contrast + self._contrastive(nearness.to(latents.dtype))
                 self._move(index, rows, nearness, codes)
         coded = torch.cat(values, dim=-1).reshape(latents.shape)
         towards_latents = ((coded - latents.detach()) ** 2).mean(-1)
@@ -105,6 +105,11 @@ class ProductCodebook(nn.Module):
 
 
 def similarities(rows: Tensor, codes: Tensor) -> Tensor:
-    """Negative squared distances [N, K] of rows [N, D] and codes [K, D]."""
+    """Negative squared distances [N, K] of rows [N, D] and codes [K, D], in float64 where the device has it.
+
+    In float32 the sums round by up to the distance between two codes that were moved to the same data.
+    """
+    if rows.device.type != "mps":
+        rows, codes = rows.double(), codes.double()
     squares = (rows**2).sum(1, keepdim=True) + (codes**2).sum(1)
     return -(squares - 2 * rows @ codes.T)
