@@ -23,6 +23,7 @@ from avatarctl.geometry.isosurface import Grid, NoSurface, Progress, Samples
 from avatarctl.geometry.meshes import Mesh, component_sizes, kept, vertex_normals
 from avatarctl.geometry.shapes import expect
 from avatarctl.render import rasterize
+from avatarctl.render.pixels import as_bytes, averaged
 from avatarctl_generative_avatar import label
 from avatarctl_generative_avatar.deform.nearness import RADIUS
 from avatarctl_generative_avatar.deform.posing import EVERY, Posing
@@ -219,7 +220,5 @@ def mesh_picture(mesh: Mesh | Surface, size: int = 512) -> np.ndarray:
     camera = Camera(intrinsics, torch.eye(3), torch.tensor([0.0, 0.0, DISTANCE]))
     found = rasterize(vertices, faces, camera, (side, side), is_closed=False)
     normals = normalize(found.interpolate(vertex_normals(vertices, faces), faces), dim=-1)
-    samples = torch.ones(side, side)
-    samples[found.face >= 0] = -normals[:, 2].clamp(max=0)
-    grey = samples.unflatten(0, (size, SAMPLES)).unflatten(2, (size, SAMPLES)).mean((1, 3))
-    return (grey * 255 + 0.5).to(torch.uint8)[..., None].expand(-1, -1, 3).numpy()
+    grey, _ = averaged(found, -normals[:, 2:].clamp(max=0), SAMPLES, empty=1.0)
+    return as_bytes(grey.expand(-1, -1, 3))

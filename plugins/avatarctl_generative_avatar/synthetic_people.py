@@ -23,6 +23,7 @@ from avatarctl.geometry.meshes import vertex_normals
 from avatarctl.geometry.rotations import axis_angle_from_matrix, matrix_from_axis_angle_smpl
 from avatarctl.motion.clips import clips
 from avatarctl.render import rasterize
+from avatarctl.render.pixels import as_bytes, averaged
 from avatarctl_generative_avatar import label
 
 SAMPLES = 2
@@ -103,15 +104,12 @@ def photo(shot: Shot, resolution: int) -> tuple[np.ndarray, np.ndarray]:
     normals = vertex_normals(shot.surface, faces)
     found = rasterize(shot.surface, faces, camera_of(shot.label, side), (side, side), is_closed=True)
     seen = found.interpolate(torch.cat([shot.person.places, normals], dim=1), faces)
-    outward, is_hit = normalize(seen[:, 3:], dim=1), found.face >= 0
+    outward = normalize(seen[:, 3:], dim=1)
     lit = shot.person.colours(seen[:, :3]) * light(outward, shot.key).sqrt()[:, None]
-    samples = torch.zeros(side, side, 7)
-    samples[..., :3] = 1
-    mirrored = outward * outward.new_tensor([1.0, -1.0, -1.0])
-    samples[is_hit] = torch.cat([lit.clamp(0, 1), mirrored, torch.ones(len(lit), 1)], dim=1)
-    pixels = samples.unflatten(0, (resolution, SAMPLES)).unflatten(2, (resolution, SAMPLES)).mean((1, 3))
-    facing = (normalize(pixels[..., 3:6], dim=-1) + 1) / 2
-    return _bytes(pixels[..., :3]), _bytes(torch.where(pixels[..., 6:] >= 0.5, facing, 1.0))
+    picture, cover = averaged(found, lit.clamp(0, 1), SAMPLES, empty=1.0)
+    mirrored, _ = averaged(found, outward * outward.new_tensor([1.0, -1.0, -1.0]), SAMPLES)
+    facing = (normalize(mirrored, dim=-1) + 1) / 2
+    return as_bytes(picture), as_bytes(torch.where(cover[..., None] >= 0.5, facing, 1.0))
 
 
 def light(normals: Tensor, key: Tensor) -> Tensor:
@@ -131,8 +129,3 @@ def _about_y(angles: Tensor) -> Tensor:
     """Turns about y, which take z to x [..., 3, 3]."""
     zero = torch.zeros_like(angles)
     return matrix_from_axis_angle_smpl(torch.stack([zero, angles, zero], dim=-1))
-
-
-def _bytes(values: Tensor) -> np.ndarray:
-    """0 to 1 as uint8."""
-    return (values * 255 + 0.5).clamp(0, 255).to(torch.uint8).numpy()

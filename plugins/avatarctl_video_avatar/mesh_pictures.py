@@ -12,6 +12,7 @@ from torch.nn.functional import normalize
 from avatarctl.geometry import cameras as pinhole
 from avatarctl.geometry.meshes import Mesh, vertex_normals
 from avatarctl.render import rasterize
+from avatarctl.render.pixels import as_bytes, averaged
 from avatarctl_video_avatar.prepared import Camera
 
 SAMPLES = 3
@@ -42,13 +43,9 @@ def drawn(
     lens = lens_of(camera).window(0, 0, SAMPLES)
     vertices = vertices.float()
     found = rasterize(vertices, faces, lens, (size[0] * SAMPLES, size[1] * SAMPLES), is_closed=True)
-    is_hit = found.face >= 0
-    colours = paint(found.interpolate(values, faces))
-    samples = torch.zeros(*is_hit.shape, 4)
-    samples[is_hit] = torch.cat([colours.clamp(0, 1), torch.ones(len(colours), 1)], dim=1)
-    pixels = samples.unflatten(0, (size[0], SAMPLES)).unflatten(2, (size[1], SAMPLES)).mean((1, 3))
-    cover = pixels[..., 3]
-    return (pixels[..., :3] / cover.clamp(min=1e-6)[..., None]).sqrt(), cover
+    painted = paint(found.interpolate(values, faces)).clamp(0, 1)
+    colours, cover = averaged(found, painted, SAMPLES)
+    return (colours / cover.clamp(min=1e-6)[..., None]).sqrt(), cover
 
 
 def soft_light(normals: Tensor, key: Tensor, up: Tensor) -> Tensor:
@@ -92,8 +89,3 @@ def lens_of(camera: Camera) -> pinhole.Camera:
     intrinsics[:2, 2] += 0.5
     pose = torch.from_numpy(camera.extrinsics).float()
     return pinhole.Camera(intrinsics, pose[:3, :3], pose[:3, 3])
-
-
-def as_bytes(values: Tensor) -> np.ndarray:
-    """0 to 1 as uint8."""
-    return (values * 255 + 0.5).clamp(0, 255).to(torch.uint8).numpy()

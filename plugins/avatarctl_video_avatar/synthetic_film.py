@@ -19,7 +19,8 @@ from avatarctl.geometry import cameras as pinhole
 from avatarctl.geometry.meshes import vertex_normals
 from avatarctl.geometry.rotations import matrix_from_axis_angle_smpl
 from avatarctl.motion.clips import clips
-from avatarctl_video_avatar.mesh_pictures import as_bytes, drawn, soft_light
+from avatarctl.render.pixels import as_bytes
+from avatarctl_video_avatar.mesh_pictures import drawn, soft_light
 from avatarctl_video_avatar.prepared import Camera, Fit
 
 RADIUS, HEIGHTS, MIDDLE = 3.2, (1.3, 0.8), 0.92

@@ -6,7 +6,7 @@ Either has depths, so furniture in front hides what is behind it.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -19,6 +19,7 @@ from avatarctl.geometry.cameras import Camera
 from avatarctl.geometry.meshes import vertex_normals
 from avatarctl.motion.motion import Z_FROM_Y
 from avatarctl.render import rasterize
+from avatarctl.render.pixels import as_bytes, averaged
 from avatarctl.render.shade import Shadow, lights, lit
 from avatarctl_ego_hmr.synthetic.office import Office
 from avatarctl_ego_hmr.synthetic.people import Placed, between
@@ -137,7 +138,7 @@ def shoot(backdrop: Backdrop, placed: Placed) -> Shot:
     shaded = lit(vertices, vertex_normals(vertices, faces), placed.person.colours, upright, key, sky)
     depth = _draw(picture, backdrop.depth, upright, vertices, faces, shaded)
     keypoints = seen_keypoints(backdrop, depth, placed.body.keypoints[0])
-    return Shot((picture * 255 + 0.5).clamp(0, 255).to(torch.uint8).numpy(), keypoints)
+    return Shot(as_bytes(picture), keypoints)
 
 
 def _shadowed(backdrop: Backdrop, camera: Camera, shadows: tuple[Shadow, Shadow]) -> Tensor:
@@ -178,15 +179,11 @@ def _draw(
     found = rasterize(vertices, faces, window, (rows * SAMPLES, columns * SAMPLES), is_closed=True)
     scene = behind[top:bottom, left:right]
     scene = scene.repeat_interleave(SAMPLES, 0).repeat_interleave(SAMPLES, 1)
-    is_seen = (found.face >= 0) & (found.depth < scene)
-    layer = vertices.new_zeros(*found.face.shape, 4)
-    layer[found.face >= 0, :3] = found.interpolate(shaded, faces)
-    layer[..., 3] = 1
-    layer = (layer * is_seen[..., None]).unflatten(0, (rows, SAMPLES)).unflatten(2, (columns, SAMPLES))
-    layer = layer.mean(dim=(1, 3))
+    seen = replace(found, face=found.face.masked_fill(found.depth >= scene, -1))
+    colours, cover = averaged(seen, seen.interpolate(shaded, faces), SAMPLES)
     part = picture[top:bottom, left:right]
-    part *= 1 - layer[..., 3:]
-    part += layer[..., :3]
+    part *= 1 - cover[..., None]
+    part += colours
     nearest = found.depth.unflatten(0, (rows, SAMPLES)).unflatten(2, (columns, SAMPLES))
     depth[top:bottom, left:right] = nearest.amin(dim=(1, 3))
     return depth
