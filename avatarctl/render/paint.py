@@ -9,6 +9,7 @@ from torch import Tensor
 
 from avatarctl.geometry.cameras import Camera
 from avatarctl.geometry.meshes import vertex_normals
+from avatarctl.render.pixels import averaged
 from avatarctl.render.rasterize import rasterize
 from avatarctl.render.shade import Shadow, lights, lit
 
@@ -94,29 +95,14 @@ class Painter:
         left, top, right, bottom = _box(camera.project(vertices)[0], self.floor.size)
         if right > left and bottom > top:
             shaded = lit(vertices, vertex_normals(vertices, self.faces), self.colours, camera, key, sky)
-            layer = self._layer(
-                vertices, shaded, camera.window(left, top, self.samples), (bottom - top, right - left)
-            )
+            window = camera.window(left, top, self.samples)
+            patch = ((bottom - top) * self.samples, (right - left) * self.samples)
+            fragments = rasterize(vertices, self.faces, window, patch, self.backend, is_closed=True)
+            colours, cover = averaged(fragments, fragments.interpolate(shaded, self.faces), self.samples)
             behind = picture[:, top:bottom, left:right]
-            behind *= 1 - layer[3:]
-            behind += layer[:3]
+            behind *= 1 - cover
+            behind += colours.permute(2, 0, 1)
         return picture
-
-    def _layer(self, vertices: Tensor, shaded: Tensor, camera: Camera, size: tuple[int, int]) -> Tensor:
-        """Premultiplied colour and coverage of the bodies, averaged over the samples [4, H, W]."""
-        (height, width), samples = size, self.samples
-        patch = (height * samples, width * samples)
-        fragments = rasterize(vertices, self.faces, camera, patch, self.backend, is_closed=True)
-        hit = (fragments.face.view(-1) >= 0).nonzero().squeeze(-1)
-        layer = vertices.new_zeros(fragments.face.numel(), 4)
-        covered = torch.cat([shaded, torch.ones_like(shaded[:, :1])], dim=-1)
-        layer.index_copy_(0, hit, fragments.interpolate(covered, self.faces))
-        grid = layer.view(height, samples, width, samples, 4)
-        total = vertices.new_zeros(height, width, 4)
-        for row in range(samples):
-            for column in range(samples):  # faster than a mean over two strided dimensions
-                total += grid[:, row, :, column]
-        return (total / samples**2).permute(2, 0, 1)
 
 
 def _box(pixels: Tensor, size: tuple[int, int]) -> tuple[int, int, int, int]:

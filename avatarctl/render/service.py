@@ -14,6 +14,7 @@ from torch import Tensor
 from avatarctl.body import BodyModel
 from avatarctl.motion import Motion
 from avatarctl.render.paint import Floor, Painter
+from avatarctl.render.pixels import as_bytes
 from avatarctl.render.rasterize import backend_of
 from avatarctl.render.stage import COLOURS, Actor, Cast, Path, follow
 from avatarctl.render.video import Film, Progress
@@ -146,8 +147,7 @@ class _Scene:
             camera, target = self.path.camera(frame), self.path.target[frame]
             each = zip(painters, bodies, strict=True)
             picture = torch.cat([painter.paint(body, camera, target) for painter, body in each], dim=2)
-            pixels = (picture * 255 + 0.5).to(torch.uint8)
-            return pixels.permute(1, 2, 0).contiguous().cpu().numpy()
+            return as_bytes(picture.permute(1, 2, 0))
 
         with ThreadPoolExecutor(min(WORKERS, torch.get_num_threads())) as pool:
             for first in range(0, len(self.path), CHUNK):

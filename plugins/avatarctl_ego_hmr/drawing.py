@@ -17,7 +17,8 @@ from torch import Tensor
 from avatarctl.geometry.cameras import Camera
 from avatarctl.geometry.meshes import vertex_normals
 from avatarctl.render.paint import BRIGHT
-from avatarctl.render.rasterize import Fragments, rasterize
+from avatarctl.render.pixels import averaged
+from avatarctl.render.rasterize import rasterize
 from avatarctl.render.shade import BIAS, MAP, Shadow, lights, lit
 
 PLASTER = (0.84, 0.83, 0.81)
@@ -176,7 +177,7 @@ class Figures:
         body = self.vertices[index]
         left, top, right, bottom = _box(camera, body, canvas)
         if right <= left or bottom <= top:
-            return Layer(slice(0, 0), slice(0, 0), torch.zeros(4, 0, 0))
+            return Layer(slice(0, 0), slice(0, 0), torch.zeros(3, 0, 0), torch.zeros(0, 0))
         count, patch = canvas.samples, (bottom - top, right - left)
         grown = (patch[0] * count, patch[1] * count)
         window = camera.window(left, top, count)
@@ -186,9 +187,9 @@ class Figures:
             fragments = replace(fragments, face=fragments.face.masked_fill(fragments.depth >= part, -1))
         colours = self.colours[index].expand(len(body), 3)
         shaded = lit(body, self.normals[index], colours, camera, light.key[index], light.sky[index])
-        covered = torch.cat([shaded, torch.ones_like(shaded[:, :1])], dim=-1)
-        drawn = _averaged(fragments, covered, self.faces, count) * self.opacity[index]
-        return Layer(slice(top, bottom), slice(left, right), drawn)
+        drawn, cover = averaged(fragments, fragments.interpolate(shaded, self.faces), count)
+        rows, columns, opacity = slice(top, bottom), slice(left, right), self.opacity[index]
+        return Layer(rows, columns, drawn.permute(2, 0, 1) * opacity, cover * opacity)
 
 
 @dataclass(frozen=True)
@@ -209,17 +210,18 @@ class Canvas:
 
 @dataclass(frozen=True)
 class Layer:
-    """Rows and columns of a picture, and premultiplied colour and coverage there [4, h, w]."""
+    """Rows and columns of a picture, and premultiplied colours [3, h, w] and coverage [h, w] there."""
 
     rows: slice
     columns: slice
-    drawn: Tensor
+    colours: Tensor
+    cover: Tensor
 
     def over(self, picture: Tensor) -> None:
         """Draw on a picture [3, H, W], in place."""
         part = picture[:, self.rows, self.columns]
-        part *= 1 - self.drawn[3:]
-        part += self.drawn[:3]
+        part *= 1 - self.cover
+        part += self.colours
 
 
 def draw(
@@ -256,11 +258,10 @@ def _room(
     count = canvas.samples
     grown = (canvas.size[0] * count, canvas.size[1] * count)
     fragments = rasterize(room.vertices, faces, camera.window(0, 0, count), grown, figures.backend)
-    covered = torch.cat([room.shaded, torch.ones_like(room.shaded[:, :1])], dim=-1)
-    drawn = _averaged(fragments, covered, faces, count)
+    drawn, cover = averaged(fragments, fragments.interpolate(room.shaded, faces), count)
     depth = fragments.depth[count // 2 :: count, count // 2 :: count]
-    drawn[:3] *= _shadows(light, camera, depth)
-    return drawn[:3] + torch.tensor(BRIGHT)[:, None, None] * (1 - drawn[3:]), fragments.depth
+    lit_room = drawn.permute(2, 0, 1) * _shadows(light, camera, depth)
+    return lit_room + torch.tensor(BRIGHT)[:, None, None] * (1 - cover), fragments.depth
 
 
 def _shadows(light: Light, camera: Camera, depth: Tensor) -> Tensor:
@@ -293,20 +294,6 @@ def _shadow(shadow: Shadow, points: Tensor) -> Tensor:
         for right in TAPS:
             total += flat[(row + down) * MAP + column + right] < limit
     return torch.zeros_like(depth).index_copy_(0, near, total / len(TAPS) ** 2)
-
-
-def _averaged(fragments: Fragments, values: Tensor, faces: Tensor, samples: int) -> Tensor:
-    """Values of the vertices [V, C] at pixels, means over their samples, nothing counting as 0 [C, H, W]."""
-    rows, columns = fragments.face.shape
-    hit = (fragments.face.view(-1) >= 0).nonzero().squeeze(-1)
-    found = values.new_zeros(rows * columns, values.shape[1])
-    found.index_copy_(0, hit, fragments.interpolate(values, faces))
-    grid = found.view(rows // samples, samples, columns // samples, samples, -1)
-    total = found.new_zeros(rows // samples, columns // samples, values.shape[1])
-    for down in range(samples):
-        for right in range(samples):  # faster than a mean over two strided dimensions
-            total += grid[:, down, :, right]
-    return (total / samples**2).permute(2, 0, 1)
 
 
 def _box(camera: Camera, vertices: Tensor, canvas: Canvas) -> tuple[int, int, int, int]:

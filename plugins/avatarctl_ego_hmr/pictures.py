@@ -16,6 +16,7 @@ from torch import Tensor
 
 from avatarctl.geometry.cameras import Camera, intrinsics_from_view, look_at
 from avatarctl.motion.motion import Z_FROM_Y
+from avatarctl.render.pixels import as_bytes
 from avatarctl.render.stage import COLOURS
 from avatarctl.render.video import Film, Progress
 from avatarctl_ego_hmr.drawing import OTHERS, Canvas, Figures, Room, draw
@@ -269,5 +270,4 @@ def _canvas(size: tuple[int, int], samples: int) -> Canvas:
 
 def _pixels(picture: Tensor) -> np.ndarray:
     """Values 0 to 1 [3, H, W] as uint8 [H, W, 3]."""
-    pixels = (picture.clamp(0, 1) * 255 + 0.5).to(torch.uint8)
-    return pixels.permute(1, 2, 0).contiguous().numpy()
+    return as_bytes(picture.permute(1, 2, 0))
