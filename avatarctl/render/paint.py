@@ -9,7 +9,7 @@ from torch import Tensor
 
 from avatarctl.geometry.cameras import Camera
 from avatarctl.geometry.meshes import vertex_normals
-from avatarctl.render.pixels import averaged
+from avatarctl.render.pixels import averaged, box
 from avatarctl.render.rasterize import rasterize
 from avatarctl.render.shade import Shadow, lights, lit
 
@@ -92,7 +92,7 @@ class Painter:
         key, sky = (Shadow.cast(vertices, self.faces, light, self.backend) for light in towards)
         contact = Shadow.cast(vertices, self.faces, towards[1], self.backend, is_below=True)
         picture = self.floor.picture(camera, target, (key, contact))
-        left, top, right, bottom = _box(camera.project(vertices)[0], self.floor.size)
+        left, top, right, bottom = box(camera.project(vertices)[0], self.floor.size)
         if right > left and bottom > top:
             shaded = lit(vertices, vertex_normals(vertices, self.faces), self.colours, camera, key, sky)
             window = camera.window(left, top, self.samples)
@@ -103,14 +103,6 @@ class Painter:
             behind *= 1 - cover
             behind += colours.permute(2, 0, 1)
         return picture
-
-
-def _box(pixels: Tensor, size: tuple[int, int]) -> tuple[int, int, int, int]:
-    """Left, top, right and bottom of the pixels that a mesh may touch."""
-    limit = pixels.new_tensor([size[1], size[0]])
-    low = torch.minimum(pixels.amin(0).floor().clamp(min=0), limit)
-    high = torch.minimum(pixels.amax(0).ceil().clamp(min=0), limit)
-    return int(low[0]), int(low[1]), int(high[0]), int(high[1])
 
 
 def _checker(x: Tensor, y: Tensor, width: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""Pixels that average several samples along each side of what they show, and pictures as bytes."""
+"""Pixels that average several samples along each of their sides: which, how, and as bytes."""
 
 from __future__ import annotations
 
@@ -26,6 +26,19 @@ def averaged(
     every = values.new_full((*is_hit.shape, values.shape[1]), empty)
     every.view(-1, values.shape[1]).index_copy_(0, is_hit.view(-1).nonzero().squeeze(-1), values)
     return _means(every, samples), _means(is_hit.to(values.dtype), samples)
+
+
+def box(places: Tensor, size: tuple[int, int]) -> tuple[int, int, int, int]:
+    """Left, top, right and bottom of the pixels of a picture that a mesh may touch.
+
+    Args:
+        places: Of its vertices, pixels [V, 2].
+        size: Rows and columns.
+    """
+    limit = places.new_tensor([size[1], size[0]])
+    low = places.amin(0).floor().clamp(min=0).minimum(limit)
+    high = places.amax(0).ceil().clamp(min=0).minimum(limit)
+    return int(low[0]), int(low[1]), int(high[0]), int(high[1])
 
 
 def as_bytes(values: Tensor) -> np.ndarray:

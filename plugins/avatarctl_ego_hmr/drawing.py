@@ -17,7 +17,7 @@ from torch import Tensor
 from avatarctl.geometry.cameras import Camera
 from avatarctl.geometry.meshes import vertex_normals
 from avatarctl.render.paint import BRIGHT
-from avatarctl.render.pixels import averaged
+from avatarctl.render.pixels import averaged, box
 from avatarctl.render.rasterize import rasterize
 from avatarctl.render.shade import BIAS, MAP, Shadow, lights, lit
 
@@ -299,12 +299,8 @@ def _shadow(shadow: Shadow, points: Tensor) -> Tensor:
 def _box(camera: Camera, vertices: Tensor, canvas: Canvas) -> tuple[int, int, int, int]:
     """Left, top, right and bottom of the pixels that a body may touch; all where it is beside the camera."""
     pixels, depth = camera.project(vertices)
-    rows, columns = canvas.size
     if bool((depth <= 0).all()):
         return 0, 0, 0, 0
     if bool((depth <= 0).any()):
-        return 0, 0, columns, rows
-    limit = torch.tensor([columns, rows])
-    low = pixels.amin(0).floor().clamp(min=0).minimum(limit)
-    high = pixels.amax(0).ceil().clamp(min=0).minimum(limit)
-    return int(low[0]), int(low[1]), int(high[0]), int(high[1])
+        return 0, 0, canvas.size[1], canvas.size[0]
+    return box(pixels, canvas.size)

@@ -19,7 +19,7 @@ from avatarctl.geometry.cameras import Camera
 from avatarctl.geometry.meshes import vertex_normals
 from avatarctl.motion.motion import Z_FROM_Y
 from avatarctl.render import rasterize
-from avatarctl.render.pixels import as_bytes, averaged
+from avatarctl.render.pixels import as_bytes, averaged, box
 from avatarctl.render.shade import Shadow, lights, lit
 from avatarctl_ego_hmr.synthetic.office import Office
 from avatarctl_ego_hmr.synthetic.people import Placed, between
@@ -167,11 +167,7 @@ def _draw(
     """
     height, width = behind.shape
     depth = torch.full_like(behind, torch.inf)
-    pixels, _ = camera.project(vertices)
-    limit = torch.tensor([width, height])
-    low = pixels.amin(0).floor().long().clamp(min=0).minimum(limit)
-    high = pixels.amax(0).ceil().long().clamp(min=0).minimum(limit)
-    (left, top), (right, bottom) = low.tolist(), high.tolist()
+    left, top, right, bottom = box(camera.project(vertices)[0], (height, width))
     rows, columns = bottom - top, right - left
     if rows <= 0 or columns <= 0:
         return depth

@@ -1,4 +1,4 @@
-"""Pixels from samples: float64 means as the oracle, a rectangle whose shares are known, and bytes."""
+"""Pixels from samples: float64 means as the oracle, shapes whose shares are known, boxes and bytes."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import torch
 
 from avatarctl.geometry.cameras import Camera
 from avatarctl.render import Fragments, rasterize
-from avatarctl.render.pixels import as_bytes, averaged
+from avatarctl.render.pixels import as_bytes, averaged, box
 
 
 def _fragments(is_hit):
@@ -42,6 +42,14 @@ def test_a_rectangle_covers_the_share_of_a_pixel_that_it_lies_on():
     assert cover.tolist() == [[0, 0.5, 0.25, 0], [0, 1, 0.5, 0], [0, 0, 0, 0]]
     x = torch.tensor([[0, 1.5, 2.25, 0], [0, 1.5, 2.25, 0], [0, 0, 0, 0]])
     torch.testing.assert_close(means[..., 0], x * cover)
+
+
+def test_boxes_hold_all_vertices_and_end_with_the_picture():
+    places = torch.tensor([[2.4, 5.0], [3.0, 7.2], [2.9, 6.0]])
+    assert box(places, (20, 30)) == (2, 5, 3, 8)
+    assert box(places, (6, 3)) == (2, 5, 3, 6)
+    assert box(places - 3, (20, 30)) == (0, 2, 0, 5)
+    assert box(places + 50, (20, 30)) == (30, 20, 30, 20)
 
 
 def test_bytes_are_the_nearest_and_what_is_beyond_is_cut_off():
