@@ -16,6 +16,7 @@ from avatarctl.checkpoints import native
 from avatarctl.config import groups
 from avatarctl.device import parallel
 from avatarctl.engine import keeping
+from avatarctl.engine.means import Means
 from avatarctl.engine.shares import average_gradients, same_start, share
 from avatarctl.engine.state import State, pack_random, unpack_random
 from avatarctl.errors import DataError, Stopped, UsageError
@@ -29,6 +30,8 @@ Batch = TypeVar("Batch")
 
 class Loop:
     """Runs a stage's steps; use it as a context, iterate `over`, and call `step` once in each turn.
+
+    A stage that moves its networks itself calls `count` instead.
 
     A checkpoint is written after the whole turn (validation included), so a resumed run repeats nothing and
     misses nothing: networks, averages, optimisers, schedules and every random stream go on bit for bit.
@@ -58,8 +61,7 @@ class Loop:
         """Steps finished."""
         self.best: dict[str, Any] = {}
         self._validation: dict[str, Any] = {}
-        self._sums: dict[str, Tensor] = {}
-        self._summed = 0
+        self._terms = Means()
         self._is_best = False
         self._saved = -1
         self._clock = self._line = time.monotonic()
@@ -117,7 +119,7 @@ class Loop:
             begun = self.step_number
             yield share(batch_fn(begun), self.run.device)
             if self.step_number == begun:
-                raise RuntimeError("the loop's body must call loop.step(losses) once in each turn")
+                raise RuntimeError("the loop's body must call loop.step or loop.count once in each turn")
             self._end_of_turn()
 
     def step(self, losses: Mapping[str, Tensor] | Tensor, optimizer: Optimizer | None = None) -> None:
@@ -142,10 +144,20 @@ class Loop:
                     schedule.step()
         for module in self.state.modules.values():
             module.zero_grad(set_to_none=True)
+        self.count(losses)
+
+    def count(self, losses: Mapping[str, Tensor]) -> None:
+        """Count a step whose gradients and optimisers the stage has seen to itself.
+
+        Args:
+            losses: Scalars by name; "total" has to be there, others may be in some steps alone.
+        """
         self.step_number += 1
         for average in self.state.averages.values():
             average.update(self.step_number)
-        self._count(losses)
+        self._terms.add(losses)
+        if self.due("log"):
+            self._log()
 
     def due(self, what: str) -> bool:
         """Whether this step is one of every `<what>_every` (validate, save, log), or the last."""
@@ -175,23 +187,10 @@ class Loop:
             self.best = {"name": best, "value": found[best], "step": self.step_number}
             self._is_best = True
 
-    def _count(self, losses: Mapping[str, Tensor]) -> None:
-        """Add to the sums that the next log line shows; nothing waits for the device here."""
-        with torch.no_grad():
-            for name, value in losses.items():
-                value = value.detach() if isinstance(value, Tensor) else torch.as_tensor(float(value))
-                self._sums[name] = self._sums[name] + value if name in self._sums else value.clone()
-        self._summed += 1
-        if self.due("log"):
-            self._log()
-
     def _log(self) -> None:
-        names = list(self._sums)
-        if not names:
+        means = self._terms.taken()
+        if not means:
             return
-        sums = torch.stack([self._sums[name].float().reshape(()) for name in names]) / self._summed
-        means = dict(zip(names, parallel.all_reduce_mean(sums).tolist(), strict=True))
-        self._sums, self._summed = {}, 0
         if not all(math.isfinite(value) for value in means.values()):
             found = ", ".join(f"{name} {value}" for name, value in means.items())
             raise self._not_finite(found)
@@ -235,8 +234,7 @@ class Loop:
             )
 
     def _save(self) -> None:
-        if self._sums:
-            self._log()
+        self._log()
         tensors, plain = self.state.pack()
         bad = [n for n, t in tensors.items() if t.is_floating_point() and not torch.isfinite(t).all()]
         if bad:

@@ -14,7 +14,7 @@ from avatarctl.checkpoints import Weights
 from avatarctl.checkpoints.load import is_finite
 from avatarctl.config.groups import Loop as Length
 from avatarctl.device import Noise
-from avatarctl.engine import State
+from avatarctl.engine import Loop, State
 from avatarctl.errors import CheckpointError, SettingsError
 from avatarctl_generative_avatar.augment import Augment
 from avatarctl_generative_avatar.body import load_body
@@ -32,7 +32,7 @@ from avatarctl_generative_avatar.model.sizes import (
     GeneratorSizes,
 )
 from avatarctl_generative_avatar.sheets import Sheets
-from avatarctl_generative_avatar.training import Training, Turns
+from avatarctl_generative_avatar.training import Training
 
 if TYPE_CHECKING:
     from avatarctl.runs import Run
@@ -65,14 +65,14 @@ def run(settings: Train, run: Run) -> None:
     sheets = Sheets(settings.grid, training.labels, training.averaged, run)
     length, config = length_of(settings), config_of(settings, training)
     sheet_every = steps_of(settings.picture_kimg, settings) if settings.picture_kimg else 0
-    with Turns(run, length, state, config=config) as loop:
+    with Loop(run, length, state, config=config) as loop:
         if sheet_every and run.is_writer and not loop.step_number:
             sheets.real(photos)
         share = settings.batch_size // run.world
         indices = order(len(photos), run.seed, rank=run.rank, world=run.world, start=loop.step_number * share)
         batches = photos.batches(indices, share, settings.workers)
         for step, batch in zip(loop.over(lambda step: step), batches, strict=False):
-            loop.turn(training.learn(step, real_of(batch, run.device)))
+            loop.count(training.learn(step, real_of(batch, run.device)))
             images = loop.step_number * settings.batch_size
             loop.config["images"] = images
             is_due = loop.step_number == loop.steps or loop.step_number % max(sheet_every, 1) == 0

@@ -5,7 +5,7 @@ Adam steps once a phase; terms at intervals share moments with the main ones of 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -13,7 +13,6 @@ import torch
 from torch import Tensor, nn
 
 from avatarctl.device import Noise, parallel
-from avatarctl.engine import Loop
 from avatarctl.engine.shares import average_gradients, share
 from avatarctl_generative_avatar import losses
 from avatarctl_generative_avatar.losses import Drawn, Moment, Pair, Real, Terms, moment_of
@@ -253,29 +252,3 @@ class Strength(nn.Module):
             moved = step * torch.sign(total / count - self.settings.target)
             self.p.copy_((self.p + moved).clamp(min=0.0))
         self.signs.zero_()
-
-
-class Turns(Loop):
-    """A loop whose phases step their optimisers themselves, some of them not in every turn."""
-
-    _times: dict[str, int]
-
-    def __enter__(self) -> Turns:
-        self._times = {}
-        super().__enter__()
-        return self
-
-    def turn(self, terms: Mapping[str, Tensor]) -> None:
-        """Count a step; each term is logged as its mean over the steps that have it."""
-        self.step_number += 1
-        self._count(terms)
-
-    def _count(self, losses: Mapping[str, Tensor]) -> None:
-        for name in losses:
-            self._times[name] = self._times.get(name, 0) + 1
-        super()._count(losses)
-
-    def _log(self) -> None:
-        sums, times = self._sums, self._times
-        self._sums, self._summed, self._times = {name: sums[name] / times[name] for name in sums}, 1, {}
-        super()._log()

@@ -193,6 +193,31 @@ def test_a_body_that_forgets_its_step_is_a_bug_that_is_named(tiny, tmp_path):
         next(turns)
 
 
+def test_terms_are_logged_as_means_over_the_steps_that_have_them(tiny, tmp_path):
+    settings = SimpleNamespace(**{**tiny.DEFAULTS, "steps": 5, "log_every": 4, "save_every": 0})
+    with Loop(Run.standalone(tmp_path), settings, State(model=nn.Linear(1, 1))) as loop:
+        for step in loop.over(lambda step: step):
+            rare = {"rare": torch.tensor(float(step))} if step % 2 == 0 else {}
+            loop.count({"total": torch.tensor(float(step)), **rare})
+    lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    assert [(line["step"], line["total"], line["rare"]) for line in lines] == [(4, 1.5, 1.0), (5, 4.0, 4.0)]
+
+
+def test_counted_steps_move_the_averages_and_nothing_else(tiny, tmp_path):
+    model = nn.Linear(1, 1, bias=False)
+    expected = model.weight.item()
+    settings = SimpleNamespace(**{**tiny.DEFAULTS, "steps": 2, "save_every": 0})
+    with Loop(Run.standalone(tmp_path), settings, State(model=model)) as loop:
+        for step in loop.over(lambda step: step):
+            with torch.no_grad():
+                model.weight.fill_(3.0)
+            loop.count({"total": torch.ones(())})
+            decay = (2 + step) / (11 + step)
+            expected = decay * expected + (1 - decay) * 3
+    assert model.weight.item() == 3
+    assert loop.averaged().weight.item() == pytest.approx(expected, rel=1e-6)
+
+
 def test_the_schedule_multiplies_after_each_milestone():
     param = nn.Parameter(torch.zeros(1))
     optim = SimpleNamespace(lr=1.0, betas=(0.9, 0.99), weight_decay=0.0, clip=0.0)

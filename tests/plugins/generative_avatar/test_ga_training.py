@@ -1,8 +1,7 @@
-"""Optimisers, averages, strengths and counting of a training."""
+"""Optimisers, averages and strengths of a training."""
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -15,13 +14,10 @@ from avatarctl_generative_avatar.model import discriminator as discriminators
 from avatarctl_generative_avatar.model.sizes import DiscriminatorSizes
 from avatarctl_generative_avatar.settings_model import Rendering
 from avatarctl_generative_avatar.settings_train import Augmenting, Rates, Train
-from avatarctl_generative_avatar.training import Phase, Strength, Training, Turns
+from avatarctl_generative_avatar.training import Phase, Strength, Training
 from torch import Tensor, nn
 
-from avatarctl.config.groups import Loop
 from avatarctl.device import Noise
-from avatarctl.engine import State
-from avatarctl.runs import Run
 
 
 def test_terms_at_an_interval_scale_rate_and_betas() -> None:
@@ -100,16 +96,6 @@ def test_a_fixed_strength_stays_and_started_trainings_move_faster() -> None:
     fixed.move(8)
     assert float(fixed.p) == pytest.approx(0.3)
     assert Strength(Augmenting(mode="ada"), is_fresh=False).kimg == 100
-
-
-def test_terms_are_logged_as_means_over_the_steps_that_have_them(tmp_path: Path) -> None:
-    length = Loop(steps=5, log_every=4, save_every=0, validate_every=0)
-    with Turns(Run.standalone(tmp_path), length, State(net=nn.Linear(1, 1))) as loop:
-        for step in loop.over(lambda step: step):
-            rare = {"rare": torch.tensor(float(step))} if step % 2 == 0 else {}
-            loop.turn({"total": torch.tensor(float(step)), **rare})
-    lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
-    assert [(line["step"], line["total"], line["rare"]) for line in lines] == [(4, 1.5, 1.0), (5, 4.0, 4.0)]
 
 
 class Made(nn.Module):
