@@ -21,8 +21,8 @@ import torch
 from torch import Tensor
 
 from avatarctl.errors import DataError
+from avatarctl_generative_avatar import label
 from avatarctl_generative_avatar.photo_files import AGAIN, PhotoFiles, normals_of, pixels
-from avatarctl_generative_avatar.poses import mirrored
 from avatarctl_generative_avatar.resize import resize
 
 LOG = logging.getLogger(__name__)
@@ -92,7 +92,7 @@ class Photos:
         self._is_flipped = np.arange(len(self._numbers)) >= len(numbers)
         self.labels = torch.from_numpy(every[self._numbers])
         if not published:
-            self.labels[len(numbers) :] = mirrored(self.labels[len(numbers) :])
+            self.labels[len(numbers) :] = label.mirrored(self.labels[len(numbers) :])
         self._kept: dict[int, tuple[np.ndarray, np.ndarray]] = {}
         self._held = 0
         self._side = 0

@@ -13,7 +13,7 @@ from avatarctl.body import BodyModel
 from avatarctl.geometry.meshes import vertex_normals
 from avatarctl.render import rasterize
 from avatarctl_generative_avatar.body import FACE_SHARE, face_centres, scaled_body
-from avatarctl_generative_avatar.synthetic_people import camera_of
+from avatarctl_generative_avatar.label import camera_of
 
 SAMPLES = 2
 """Samples along each side of a pixel of drawn normals."""

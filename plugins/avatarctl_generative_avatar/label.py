@@ -13,11 +13,15 @@ import math
 import torch
 from torch import Tensor
 
+from avatarctl.body.tables import mirror_pairs
+from avatarctl.geometry.cameras import Camera
 from avatarctl.geometry.shapes import expect
 
 SIZE, CAMERA, BODY = 111, 25, 86
 JOINTS, BETAS = 24, 10
 SCALE, TRANSL, POSES, SHAPE = slice(25, 26), slice(26, 29), slice(29, 101), slice(101, 111)
+ROOT = slice(29, 32)
+"""The turn of the whole body, with which the poses begin."""
 CAMERA_Z, FOCAL = -10.0, 5.0
 """A camera whose plane z = 0 spans [-1, 1]: far enough away to be nearly orthographic."""
 
@@ -67,6 +71,18 @@ def standard_camera(like: Tensor | None = None) -> Tensor:
     return made if like is None else made.to(like)
 
 
+def camera_of(one: Tensor, side: int) -> Camera:
+    """The camera of a label [111], for square pictures of so many pixels a side."""
+    world, inner = cam2world(one), intrinsics(one).clone()
+    inner[:2] *= side
+    return Camera(inner, world[:3, :3].T, -world[:3, :3].T @ world[:3, 3])
+
+
+def world_from_y_up() -> Tensor:
+    """From a world whose y points up to that of labels, float64 [3, 3]."""
+    return torch.diag(torch.tensor([1.0, -1.0, -1.0], dtype=torch.float64))
+
+
 def made(
     poses: Tensor,
     betas: Tensor | None = None,
@@ -100,7 +116,22 @@ def canonical_pose(labels: Tensor) -> Tensor:
     """The same people standing at rest, arms out, facing the camera (mode canonical, spec 6)."""
     made = labels.clone()
     made[..., POSES] = 0
-    made[..., 29] = math.pi
+    made[..., ROOT] = labels.new_tensor([math.pi, 0.0, 0.0])
     made[..., SCALE] = 1
     made[..., TRANSL] = labels.new_tensor([0.0, 0.15, 0.0])
+    return made
+
+
+def mirrored(labels: Tensor) -> Tensor:
+    """The labels [..., 111] of mirrored photos; bodies are nearly symmetric, so betas stay."""
+    made = labels.clone()
+    flip = labels.new_tensor([-1.0, 1.0, 1.0, 1.0])
+    made[..., :16] = (flip[:, None] * cam2world(labels) * flip).flatten(-2)
+    inner = intrinsics(labels).clone()
+    inner[..., 0, 1] *= -1
+    inner[..., 0, 2] = 1 - inner[..., 0, 2]
+    made[..., 16:CAMERA] = inner.flatten(-2)
+    made[..., TRANSL] = transl(labels) * flip[:3]
+    turned = poses(labels)[..., list(mirror_pairs("smpl")), :]
+    made[..., POSES] = (turned * -flip[:3]).flatten(-2)
     return made

@@ -25,8 +25,6 @@ from avatarctl.motion import Motion
 from avatarctl.motion.clips import clips
 from avatarctl_generative_avatar import label
 
-ROOT = slice(29, 32)
-"""Numbers of a label that turn its whole body."""
 MOST, STEP = 40, 8
 """Degrees to which the published views swing to each side, and between two of them."""
 EVERY, LONGEST = 3, 300
@@ -58,7 +56,7 @@ def turned(labels: Tensor, azimuth: Tensor, elevation: float = 0.0) -> Tensor:
     about = matrix_about("Y", -torch.deg2rad(azimuth.double()))
     tilt = matrix_about("X", torch.tensor(math.radians(elevation), dtype=torch.float64))
     made = labels.expand(*torch.broadcast_shapes(labels.shape[:-1], azimuth.shape), -1).clone()
-    made[..., ROOT] = _turned_root(tilt @ about.cpu(), made[..., ROOT])
+    made[..., label.ROOT] = _turned_root(tilt @ about.cpu(), made[..., label.ROOT])
     return made
 
 
@@ -90,11 +88,11 @@ def published_frames(poses: Tensor) -> Tensor:
             hint="--animation timed takes any motion",
         )
     kept = poses[::EVERY] if poses.shape[1] == 72 else poses[::EVERY, list(SMPL_OF_SMPLH)]
-    made = kept.new_zeros(len(kept), label.BODY)
-    made[:, 0] = 1
-    made[:, 4:76] = kept
-    made[:, 4:7] = _turned_root(_matrix(kept[0, :3]).mT, kept[:, :3])
-    return made
+    made = kept.new_zeros(len(kept), label.SIZE)
+    made[:, label.SCALE] = 1
+    made[:, label.POSES] = kept
+    made[:, label.ROOT] = _turned_root(_matrix(kept[0, :3]).mT, kept[:, :3])
+    return made[:, label.CAMERA :]
 
 
 def published_animation(labels: Tensor, frames: Tensor) -> Tensor:
@@ -106,7 +104,7 @@ def published_animation(labels: Tensor, frames: Tensor) -> Tensor:
     """
     kept = frames[: min(LONGEST, len(frames)) // EVERY * EVERY : EVERY]
     made = torch.cat([labels[..., : label.CAMERA].expand(len(kept), -1), kept.to(labels)], dim=1)
-    made[:, ROOT] = _turned_root(upright(), made[:, ROOT])
+    made[:, label.ROOT] = _turned_root(label.world_from_y_up(), made[:, label.ROOT])
     return made
 
 
@@ -116,11 +114,6 @@ def published_of_motion(motion: Motion, labels: Tensor) -> Tensor:
         motion = motion.to_skeleton("smpl")
     poses = motion.body_poses(len(NAMES[motion.skeleton])).flatten(1)
     return published_animation(labels, published_frames(poses))
-
-
-def upright() -> Tensor:
-    """From a world whose y points up to the labels', float64 [3, 3]."""
-    return torch.diag(torch.tensor([1.0, -1.0, -1.0], dtype=torch.float64))
 
 
 def of_motion(motion: Motion, labels: Tensor, body: BodyModel) -> Tensor:
@@ -167,7 +160,7 @@ def _standing(poses: Tensor, labels: Tensor, *, is_each_ahead: bool) -> Tensor:
     made[:, label.SCALE] = 1
     made[:, label.TRANSL] = 0
     made[:, label.POSES] = poses.flatten(1).to(made)
-    made[:, ROOT] = axis_angle_from_matrix(upright() @ ahead @ turns).to(made)
+    made[:, label.ROOT] = axis_angle_from_matrix(label.world_from_y_up() @ ahead @ turns).to(made)
     return made
 
 

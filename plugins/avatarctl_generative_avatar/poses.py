@@ -14,7 +14,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from avatarctl.body.tables import mirror_pairs
 from avatarctl.errors import DataError
 from avatarctl.files import check_input_file
 from avatarctl.geometry.rotations import matrix_from_axis_angle
@@ -115,18 +114,3 @@ def pattern(labels: Tensor) -> Pattern:
     is_scaled = (label.scale(labels)[:, 0] - 1).abs() > 1e-3
     counts = (int(kind.sum()) for kind in (is_spanning, is_ahead, is_upright, is_scaled))
     return Pattern(len(labels), *counts)
-
-
-def mirrored(labels: Tensor) -> Tensor:
-    """The labels [..., 111] of mirrored photos; bodies are nearly symmetric, so betas stay."""
-    made = labels.clone()
-    flip = labels.new_tensor([-1.0, 1.0, 1.0, 1.0])
-    made[..., :16] = (flip[:, None] * label.cam2world(labels) * flip).flatten(-2)
-    inner = label.intrinsics(labels).clone()
-    inner[..., 0, 1] *= -1
-    inner[..., 0, 2] = 1 - inner[..., 0, 2]
-    made[..., 16 : label.CAMERA] = inner.flatten(-2)
-    made[..., label.TRANSL] = label.transl(labels) * flip[:3]
-    turned = label.poses(labels)[..., list(mirror_pairs("smpl")), :]
-    made[..., label.POSES] = (turned * -flip[:3]).flatten(-2)
-    return made

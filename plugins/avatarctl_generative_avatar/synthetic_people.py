@@ -18,13 +18,13 @@ from torch.nn.functional import normalize
 from avatarctl.body import BodyModel, open_body
 from avatarctl.body.dressed import NUM_BETAS, SHAPE, Fabric, Outfit, Person
 from avatarctl.device import Noise
-from avatarctl.geometry.cameras import Camera
 from avatarctl.geometry.meshes import vertex_normals
 from avatarctl.geometry.rotations import axis_angle_from_matrix, matrix_from_axis_angle_smpl
 from avatarctl.motion.clips import clips
 from avatarctl.render import rasterize
 from avatarctl.render.pixels import as_bytes, averaged
 from avatarctl_generative_avatar import label
+from avatarctl_generative_avatar.label import camera_of
 
 SAMPLES = 2
 """Samples along each side of a pixel."""
@@ -81,7 +81,7 @@ class Studio:
         poses, joints = self.poses
         deep = (joints @ turn[2]).aminmax(dim=1)
         fitting = (deep.max - deep.min < 2 * DEPTH).nonzero().squeeze(-1)
-        to_label = torch.diag(torch.tensor([1.0, -1.0, -1.0])) @ turn
+        to_label = label.world_from_y_up().to(turn) @ turn
         for chosen in noise.permutation(len(fitting)).tolist():
             pose = poses[fitting[chosen]].clone()
             pose[0] = axis_angle_from_matrix(to_label @ matrix_from_axis_angle_smpl(pose[0]))
@@ -116,13 +116,6 @@ def light(normals: Tensor, key: Tensor) -> Tensor:
     """Brightness of a white surface with unit normals [N, 3] in a soft key light and an even room [N]."""
     toward = ((normals @ key + 0.4) / 1.4).clamp(min=0)
     return 1 - KEY_SHARE - SKY_SHARE + 1.25 * KEY_SHARE * toward + SKY_SHARE * (1 - normals[:, 1]) / 2
-
-
-def camera_of(one: Tensor, side: int) -> Camera:
-    """The camera of a label [111], for square pictures of so many pixels a side."""
-    world, inner = label.cam2world(one), label.intrinsics(one).clone()
-    inner[:2] *= side
-    return Camera(inner, world[:3, :3].T, -world[:3, :3].T @ world[:3, 3])
 
 
 def _about_y(angles: Tensor) -> Tensor:

@@ -27,7 +27,7 @@ def check(case: dict[str, Any], arrays: dict[str, np.ndarray], folder: Path) -> 
     palette = Template.of(inputs.body(folder)).palette
     found = {
         "angles": labels.swing(),
-        "novel_orient": labels.turned(given["c"], given["angles"])[:, labels.ROOT],
+        "novel_orient": labels.turned(given["c"], given["angles"])[:, label.ROOT],
         "cano_label": label.canonical_pose(given["c"]),
         "lookat": labels.looking_camera(*angles, torch.tensor(target), radius)[None],
         "intr": labels.intrinsics_of(view),
@@ -43,7 +43,7 @@ def check(case: dict[str, Any], arrays: dict[str, np.ndarray], folder: Path) -> 
         found[name] = same_sign(found[name], given[name], slice(first, first + 3))
     for columns in (72, 156):
         name = f"anim_labels_{columns}"
-        found[name] = same_sign(found[name], given[name], labels.ROOT)
+        found[name] = same_sign(found[name], given[name], label.ROOT)
     return {name: tensor.numpy() for name, tensor in found.items()}
 
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 from avatarctl_generative_avatar.dataset import Photos, order, unit_normals
-from avatarctl_generative_avatar.poses import mirrored
+from avatarctl_generative_avatar.label import mirrored
 
 from avatarctl.errors import DataError
 

@@ -111,7 +111,7 @@ def test_a_motion_stands_as_the_body_model_poses_it(up):
     assert np.abs(found[..., 1].min() + found[..., 1].max()) < 1e-4
     np.testing.assert_array_equal(made[:, : label.CAMERA], given[:, : label.CAMERA].expand(len(made), -1))
     np.testing.assert_array_equal(label.betas(made), label.betas(given).expand(len(made), -1))
-    first = Rotation.from_rotvec(made[0, labels.ROOT].double()).as_matrix()[:, 2]
+    first = Rotation.from_rotvec(made[0, label.ROOT].double()).as_matrix()[:, 2]
     assert first[2] < 0  # to the camera
     assert abs(first[0]) < 1e-6
 
@@ -123,7 +123,7 @@ def test_poses_of_clips_are_inside_the_picture_and_face_ahead():
     low, high = labels.extent(BODY, made)
     assert torch.maximum(-low, high)[:, :2].max() < 1
     assert torch.maximum(-low, high)[:, 2].max() < 0.3
-    turns = Rotation.from_rotvec(made[:, labels.ROOT].double()).as_matrix()
+    turns = Rotation.from_rotvec(made[:, label.ROOT].double()).as_matrix()
     assert np.abs(turns[:, 0, 2]).max() < 1e-5  # what is ahead has no x
     assert (turns[:, 2, 2] < 0).all()
 

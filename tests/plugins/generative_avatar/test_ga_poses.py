@@ -10,8 +10,8 @@ import pytest
 import torch
 from avatarctl_generative_avatar import label
 from avatarctl_generative_avatar.body import scaled_body
-from avatarctl_generative_avatar.poses import mirrored, pattern, read_poses
-from avatarctl_generative_avatar.synthetic_people import camera_of
+from avatarctl_generative_avatar.label import camera_of, mirrored
+from avatarctl_generative_avatar.poses import pattern, read_poses
 
 from avatarctl.body import open_body
 from avatarctl.body.tables import mirror_pairs

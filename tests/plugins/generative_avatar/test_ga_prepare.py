@@ -12,8 +12,9 @@ from avatarctl_generative_avatar import prepare
 from avatarctl_generative_avatar.dataset import Photos
 from avatarctl_generative_avatar.fits import Fits
 from avatarctl_generative_avatar.fitted import coded_normals, overlay, seen_normals, vertices_of
+from avatarctl_generative_avatar.label import camera_of
 from avatarctl_generative_avatar.settings_prepare import PrepareFashion
-from avatarctl_generative_avatar.synthetic_people import Studio, camera_of, photo
+from avatarctl_generative_avatar.synthetic_people import Studio, photo
 from PIL import Image
 
 from avatarctl.body import open_body

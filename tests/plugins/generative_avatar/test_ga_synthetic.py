@@ -14,8 +14,9 @@ from avatarctl_generative_avatar import label, synthetic
 from avatarctl_generative_avatar.body import scaled_body
 from avatarctl_generative_avatar.dataset import Photos
 from avatarctl_generative_avatar.deform.template import Template
+from avatarctl_generative_avatar.label import camera_of
 from avatarctl_generative_avatar.settings_synthetic import PrepareSynthetic
-from avatarctl_generative_avatar.synthetic_people import DEPTH, ROOM, Shot, Studio, camera_of, photo
+from avatarctl_generative_avatar.synthetic_people import DEPTH, ROOM, Shot, Studio, photo
 from PIL import Image
 from torch.nn.functional import normalize
 
