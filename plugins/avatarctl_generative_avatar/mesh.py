@@ -189,8 +189,19 @@ def _published(field: Field, n: int, chunk: int, progress: Progress | None) -> S
     vertices = (mesh.vertices / n - 0.5) * ROOM * side + middle.double().cpu().numpy()
     # parity: posed vertices too are looked up in the canonical grid (spec 6.1)
     weights = field.template.weights_at(torch.from_numpy(vertices).to(middle)).cpu()
-    colours = (weights * DIMMED) @ field.template.palette.cpu()
-    return Surface(vertices, mesh.faces, (colours * 255).trunc() / 255, weights)
+    return Surface(vertices, mesh.faces, joint_colours(weights, field.template.palette.cpu()), weights)
+
+
+def joint_colours(weights: Tensor, palette: Tensor) -> Tensor:
+    """The published colours of vertices, cut off to bytes, in [0, 1] [V, 3].
+
+    Args:
+        weights: Of the joints [V, 24].
+        palette: Colours of the joints, in [0, 1] [24, 3].
+    """
+    # In float64: where sums are cut off, their last bits should not depend on the processor.
+    colours = (weights * DIMMED).double() @ palette.double()
+    return (colours * 255).trunc().float() / 255
 
 
 @torch.no_grad()
