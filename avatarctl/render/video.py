@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -47,6 +47,8 @@ class Film:
     fps: float
     progress: Progress | None = None
     sound: tuple[np.ndarray, int] | None = None
+    is_atomic: ClassVar[bool] = True
+    """`write` leaves the old file or the whole new one."""
 
     def __post_init__(self) -> None:
         if self.sound is not None and (self.sound[0].ndim != 2 or self.sound[0].shape[1] not in (1, 2)):

@@ -27,8 +27,11 @@ KINDS = {
 def write(path: Path, thing: Any) -> str:
     """Write `thing` to `path` so that the name holds the old file or the whole new one; returns its kind."""
     if callable(getattr(thing, "write", None)) and not isinstance(thing, io.IOBase):
-        with atomic(path) as temporary:
-            thing.write(temporary)
+        if getattr(thing, "is_atomic", False):  # it tells people the name that it is given
+            thing.write(path)
+        else:
+            with atomic(path) as temporary:
+                thing.write(temporary)
         return type(thing).__name__.lower()
     if isinstance(thing, Path):
         with atomic(path) as temporary:

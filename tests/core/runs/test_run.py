@@ -8,6 +8,7 @@ from PIL import Image
 
 from avatarctl.checkpoints import native
 from avatarctl.errors import DataError
+from avatarctl.render.video import Film
 from avatarctl.runs import Run, manifest, report
 
 
@@ -67,6 +68,19 @@ def test_what_cannot_be_written_is_refused_and_nothing_is_left(run):
     with pytest.raises(DataError, match="a picture of"):
         run.save("a.png", np.zeros((2, 2, 3, 1)))
     assert sorted(run.folder.iterdir()) == before
+
+
+def test_a_film_is_shown_by_its_own_name_while_it_is_written(run):
+    seen = []
+
+    def progress(frames, what, total):
+        seen.append(what)
+        return frames
+
+    still = np.zeros((16, 16, 3), np.uint8)
+    run.save("dance.mp4", Film(lambda: iter([still, still]), 2, 10.0, progress))
+    assert seen == ["rendering dance.mp4"]
+    assert [(item["path"], item["kind"]) for item in run.manifest.outputs] == [("dance.mp4", "film")]
 
 
 def test_an_input_is_recorded_with_hash_size_and_setting(run, tmp_path):
