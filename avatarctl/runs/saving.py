@@ -24,6 +24,10 @@ KINDS = {
 }  # fmt: skip
 
 
+class _Unfit(Exception):
+    """What is wrong with a thing; writers know their temporary file alone, not its name."""
+
+
 def write(path: Path, thing: Any) -> str:
     """Write `thing` to `path` so that the name holds the old file or the whole new one; returns its kind."""
     if callable(getattr(thing, "write", None)) and not isinstance(thing, io.IOBase):
@@ -50,7 +54,10 @@ def write(path: Path, thing: Any) -> str:
             hint=f"use one of {', '.join(_WRITERS)}",
         )
     with atomic(path) as temporary:
-        writer(temporary, thing)
+        try:
+            writer(temporary, thing)
+        except _Unfit as error:
+            raise DataError(f"{path.name}: {error}") from error
     return KINDS.get(path.suffix.lower(), "file")
 
 
@@ -86,7 +93,7 @@ def _npz(path: Path, content: Any) -> None:
     arrays = {str(name): array(value) for name, value in content.items()}
     for name, values in arrays.items():
         if values.dtype.kind == "f" and not np.isfinite(values).all():
-            raise DataError(f"{path.name}: {name}: holds numbers that are not finite, nothing was written")
+            raise _Unfit(f"{name}: holds numbers that are not finite, nothing was written")
     with path.open("wb") as file:
         np.savez(file, **arrays)  # type: ignore[arg-type]
 
@@ -106,10 +113,7 @@ def _picture(path: Path, content: Any) -> None:
     if pixels.dtype.kind == "f":
         pixels = np.round(np.clip(np.nan_to_num(pixels), 0.0, 1.0) * 255.0).astype(np.uint8)
     if pixels.dtype != np.uint8 or pixels.ndim not in (2, 3):
-        raise DataError(
-            f"{path.name}: a picture of {pixels.dtype} {list(pixels.shape)}, "
-            "expected 0..1 or 0..255 [H, W, 3]"
-        )
+        raise _Unfit(f"a picture of {pixels.dtype} {list(pixels.shape)}, expected 0..1 or 0..255 [H, W, 3]")
     Image.fromarray(pixels).save(path)
 
 
