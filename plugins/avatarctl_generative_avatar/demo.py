@@ -19,9 +19,9 @@ from avatarctl_generative_avatar.deform.posing import Posing
 from avatarctl_generative_avatar.deform.template import TRANSL
 from avatarctl_generative_avatar.demo_report import Seen, page, table
 from avatarctl_generative_avatar.export import figure_of
-from avatarctl_generative_avatar.fitted import sheet
 from avatarctl_generative_avatar.mesh import Surface, mesh_picture
 from avatarctl_generative_avatar.panels import panels
+from avatarctl_generative_avatar.pictures import grid
 from avatarctl_generative_avatar.pipeline import People, Person
 from avatarctl_generative_avatar.settings import Infer, Sampling
 from avatarctl_generative_avatar.synthetic_people import Shot, Studio, photo
@@ -49,10 +49,10 @@ def run(settings: Demo, run: Run) -> None:
     shots = photos(settings.number, run)
     persons = peopled(settings, people, shots, run)
     seen = list(beside(persons, shots, run))
-    run.save("people.png", sheet([getattr(one, row) for row in ROWS for one in seen], len(seen)))
+    run.save("people.png", grid([getattr(one, row) for row in ROWS for one in seen], len(seen)))
     run.save("views.mp4", turntable(settings, persons[:TURNING], run))
     between = [shown(one, one.label)[0] for one in persons[0].towards(persons[1], STEPS)]
-    run.save("blend.png", sheet(between, STEPS))
+    run.save("blend.png", grid(between, STEPS))
     run.save("dance.mp4", dance(settings, persons[:DANCING], run))
     surface = mesh(settings, persons[0], run)
     took = time.perf_counter() - begun
@@ -132,5 +132,5 @@ def mesh(settings: Demo, person: Person, run: Run) -> Surface:
     pictures = [shown(person, one)[0] for one in around]
     side = len(pictures[0])
     shapes = [mesh_picture(pipeline.skinned(surface, Posing(template, one)), side) for one in around]
-    run.save("mesh.png", sheet([*pictures, *shapes], SIDES))
+    run.save("mesh.png", grid([*pictures, *shapes], SIDES))
     return surface

@@ -26,7 +26,8 @@ from avatarctl_generative_avatar.body import FACE_SHARE, crops, face_centres
 from avatarctl_generative_avatar.dataset import Photos
 from avatarctl_generative_avatar.deform.posing import Posing
 from avatarctl_generative_avatar.model.layers import resize
-from avatarctl_generative_avatar.panels import sheet, to_bytes
+from avatarctl_generative_avatar.panels import sheet
+from avatarctl_generative_avatar.pictures import bytes_of, levels
 from avatarctl_generative_avatar.pipeline import People
 
 if TYPE_CHECKING:
@@ -179,8 +180,8 @@ class Judge:
                 wants_normals=True,
             )
             assert made.image_normal is not None
-            image = _bytes(made.image)
-            yield {"img": image, "normal": _bytes(made.image_normal), "face": self._faces(image, one)}
+            image = levels(made.image).trunc()
+            yield {"img": image, "normal": levels(made.image_normal).trunc(), "face": self._faces(image, one)}
 
     def _photos(self, rows: list[int]) -> Kinds:
         """Pictures of photos; normals are not rounded, as published."""
@@ -201,7 +202,7 @@ class Judge:
 
     def _show(self, batch: Kinds, name: str) -> None:
         for kind, pictures in batch.items():
-            shown = [to_bytes(one.float() / 127.5 - 1) for one in pictures[:SHOWN]]
+            shown = list(bytes_of(pictures[:SHOWN].float() / 127.5 - 1))
             self.run.save(f"{kind}_{name}.png", sheet(shown))
 
     def _key(self) -> str:
@@ -219,11 +220,6 @@ class Judge:
 def digest_of(tensor: Tensor) -> str:
     """A tensor's content in a word."""
     return hashlib.sha256(tensor.cpu().contiguous().numpy().tobytes()).hexdigest()[:16]
-
-
-def _bytes(pictures: Tensor) -> Tensor:
-    """Pictures of -1 to 1 in whole numbers of 0 to 255, as published."""
-    return (pictures * 127.5 + 128).clamp(0, 255).trunc()
 
 
 def read_statistics(path: Path, precision: str) -> dict[str, FeatureStats]:

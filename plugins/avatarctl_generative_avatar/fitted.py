@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 import torch
 from torch import Tensor
@@ -76,14 +74,3 @@ def overlay(photo: np.ndarray, body: BodyModel, one: Tensor) -> np.ndarray:
     made[top : bottom + 1, [left, right]] = frame
     made[[top, bottom], left : right + 1] = frame
     return made.clamp(0, 255).to(torch.uint8).numpy()
-
-
-def sheet(pictures: Sequence[np.ndarray], columns: int) -> np.ndarray:
-    """Pictures of one size side by side, row by row, the rest white, uint8 [H, W, 3]."""
-    height, width, _ = pictures[0].shape
-    rows = -(-len(pictures) // columns)
-    made = np.full((rows * height, columns * width, 3), 255, np.uint8)
-    for number, picture in enumerate(pictures):
-        row, column = divmod(number, columns)
-        made[row * height : (row + 1) * height, column * width : (column + 1) * width] = picture
-    return made

@@ -18,7 +18,7 @@ from avatarctl.runs.motions import motion_file, read_motion
 from avatarctl_generative_avatar import label, labels, pipeline
 from avatarctl_generative_avatar.deform.posing import Posing
 from avatarctl_generative_avatar.mesh import Surface
-from avatarctl_generative_avatar.panels import cropped, panels, sheet, side_by_side, side_of, strip
+from avatarctl_generative_avatar.panels import cropped, panels, sheet, side_by_side, strip
 from avatarctl_generative_avatar.pipeline import Person, carried, skinned
 
 if TYPE_CHECKING:
@@ -105,7 +105,7 @@ class Shooting:
     @property
     def side(self) -> int:
         """Pixels along a side of each panel."""
-        return side_of(self.settings, self.person.people.generator.sizes.img_resolution)
+        return self.settings.size or self.person.people.generator.sizes.img_resolution
 
     def panels(self, given: Tensor, *, is_still: bool = True) -> Iterator[Panels]:
         """The panels of each of labels [F, 111].

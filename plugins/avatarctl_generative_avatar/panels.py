@@ -1,4 +1,4 @@
-"""Panels side by side, sheets of people, and the bytes of pictures (spec 6)."""
+"""Panels side by side, and sheets of people (spec 6)."""
 
 from __future__ import annotations
 
@@ -10,21 +10,15 @@ import numpy as np
 from torch import Tensor
 
 from avatarctl_generative_avatar.mesh import Surface, mesh_picture
+from avatarctl_generative_avatar.pictures import bytes_of, grid
 from avatarctl_generative_avatar.resize import resize
 
 if TYPE_CHECKING:
     from avatarctl_generative_avatar.model.generator import Pictures
-    from avatarctl_generative_avatar.settings import Infer, Panel
+    from avatarctl_generative_avatar.settings import Panel
 
 LARGEST = 4096
 """Most pixels of a sheet along a side."""
-
-
-def to_bytes(picture: Tensor) -> np.ndarray:
-    """A picture of -1 to 1 [3, H, W] as uint8 [H, W, 3]."""
-    # parity: 128 and truncation (spec 9.1).
-    values = (picture.detach() * 127.5 + 128).clamp(0, 255)
-    return np.ascontiguousarray(values.permute(1, 2, 0).byte().cpu().numpy())
 
 
 def panels(
@@ -42,7 +36,7 @@ def panels(
     for name, picture in pictures.items():
         if name in wanted:
             assert picture is not None, name
-            found[name] = resize(to_bytes(picture[0]), side, side)
+            found[name] = resize(bytes_of(picture[0]), side, side)
     if "mesh" in wanted:
         assert surface is not None, "panel mesh without a surface"
         found["mesh"] = mesh_picture(surface, side)
@@ -78,13 +72,4 @@ def sheet(pictures: Sequence[np.ndarray]) -> np.ndarray:
     rows = -(-len(pictures) // columns)
     share = min(1.0, LARGEST / (columns * width), LARGEST / (rows * height))
     height, width = max(1, int(height * share)), max(1, int(width * share))
-    made = np.full((rows * height, columns * width, 3), 255, np.uint8)
-    for index, picture in enumerate(pictures):
-        top, left = index // columns * height, index % columns * width
-        made[top : top + height, left : left + width] = resize(picture, height, width)
-    return made
-
-
-def side_of(settings: Infer, resolution: int) -> int:
-    """Pixels along a side of each panel."""
-    return settings.size or resolution
+    return grid([resize(picture, height, width) for picture in pictures], columns)

@@ -193,6 +193,16 @@ def add(archive: zipfile.ZipFile, name: str, content: bytes, packing: int = zipf
     archive.writestr(zipfile.ZipInfo(name, STAMP), content, packing)
 
 
+def add_photo(
+    archive: zipfile.ZipFile, number: int, image: bytes, normals: bytes, label: Sequence[float]
+) -> list[Any]:
+    """Add a photo with its normals to a zip; returns the entry of its label [111] in dataset.json."""
+    name = f"img/{number:07d}.png"
+    add(archive, name, image)
+    add(archive, normals_of(name), normals)
+    return [name, [label[:CAMERA], label[CAMERA:]]]
+
+
 def listing(names: Sequence[str], between: str = ", ") -> str:
     """The first few of some names."""
     more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""

@@ -18,13 +18,13 @@ from avatarctl.device.choose import cores
 from avatarctl.device.workers import results
 from avatarctl.errors import DataError, SettingsError
 from avatarctl.files import atomic
-from avatarctl_generative_avatar import label
 from avatarctl_generative_avatar.body import load_body, scaled_body
 from avatarctl_generative_avatar.dataset import Photos
 from avatarctl_generative_avatar.fits import Fits, check_camera
-from avatarctl_generative_avatar.fitted import overlay, sheet
+from avatarctl_generative_avatar.fitted import overlay
 from avatarctl_generative_avatar.packing import Packed, Task, pack, size_of
-from avatarctl_generative_avatar.photo_files import INDEX, add, listing, normals_of, pixels
+from avatarctl_generative_avatar.photo_files import INDEX, add, add_photo, listing, pixels
+from avatarctl_generative_avatar.pictures import grid
 from avatarctl_generative_avatar.poses import pattern
 from avatarctl_generative_avatar.settings_model import Rendering
 
@@ -185,12 +185,8 @@ def _write(
     labels, origins = [], {}
     with atomic(settings.into) as temporary, zipfile.ZipFile(temporary, "w") as archive:
         for number, (one, made) in enumerate(_packed(sources, settings, body, run, findings)):
-            name = f"img/{number:07d}.png"
-            add(archive, name, made.image)
-            add(archive, normals_of(name), made.normals)
-            values = one.label.tolist()
-            labels.append([name, [values[: label.CAMERA], values[label.CAMERA :]]])
-            origins[name] = one.photo.relative_to(settings.images).as_posix()
+            labels.append(add_photo(archive, number, made.image, made.normals, one.label.tolist()))
+            origins[labels[-1][0]] = one.photo.relative_to(settings.images).as_posix()
         if not labels:
             raise unusable(settings.images, findings.left_out, len(sources))
         index = {"labels": labels, "body": settings.body, "photos": origins}
@@ -298,5 +294,5 @@ def _tell(findings: Findings, labels: Tensor, body: BodyModel, run: Run) -> None
         run.log.warning("left out: %s", listing(findings.left_out))
     pictures = [overlay(photo, body, one) for photo, one in findings.pictures]
     if pictures:
-        path = run.save(CHECK, sheet(pictures, min(COLUMNS, len(pictures))))
+        path = run.save(CHECK, grid(pictures, min(COLUMNS, len(pictures))))
         run.log.info("bodies over some photos: %s", path)

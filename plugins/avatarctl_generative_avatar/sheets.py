@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -14,6 +13,7 @@ from avatarctl.runs import saving
 from avatarctl_generative_avatar.deform.template import Template
 from avatarctl_generative_avatar.losses import Drawn, real_of
 from avatarctl_generative_avatar.model.generator import Generator
+from avatarctl_generative_avatar.pictures import bytes_of, grid
 
 if TYPE_CHECKING:
     from avatarctl.runs import Run
@@ -88,8 +88,5 @@ class Sheets:
 
     def _save(self, name: str, pictures: Tensor) -> None:
         """Write pictures in [-1, 1] [N, 3, H, H] side by side."""
-        grid = pictures.unflatten(0, (self.rows, self.columns)).permute(0, 3, 1, 4, 2)
-        whole = grid.flatten(2, 3).flatten(0, 1)  # [rows H, columns H, 3]
-        pixels: np.ndarray = (whole * 127.5 + 128).clamp(0, 255).to(torch.uint8).cpu().numpy()
         # Not one by one among the outputs: a long training has thousands.
-        saving.write(self.run.path(f"{FOLDER}/{name}"), pixels)
+        saving.write(self.run.path(f"{FOLDER}/{name}"), grid(list(bytes_of(pictures)), self.columns))

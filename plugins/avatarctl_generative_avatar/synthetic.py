@@ -19,8 +19,7 @@ from avatarctl.device.choose import cores
 from avatarctl.device.workers import results
 from avatarctl.errors import DataError
 from avatarctl.files import atomic, sweep
-from avatarctl_generative_avatar import label
-from avatarctl_generative_avatar.photo_files import INDEX, add, normals_of, png
+from avatarctl_generative_avatar.photo_files import INDEX, add, add_photo, png
 from avatarctl_generative_avatar.synthetic_people import Studio, photo
 
 if TYPE_CHECKING:
@@ -137,12 +136,8 @@ def draw(part: Part) -> None:
     with atomic(part.path) as temporary, zipfile.ZipFile(temporary, "w") as archive:
         for number in part.numbers:
             shot = studio().shot(part.seed, number)
-            name = f"img/{number:07d}.png"
-            picture, normals = photo(shot, part.resolution)
-            add(archive, name, png(picture))
-            add(archive, normals_of(name), png(normals))
-            values = shot.label.tolist()
-            labels.append([name, [values[: label.CAMERA], values[label.CAMERA :]]])
+            picture, normals = map(png, photo(shot, part.resolution))
+            labels.append(add_photo(archive, number, picture, normals, shot.label.tolist()))
         add(archive, INDEX, json.dumps(labels).encode())
 
 

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from avatarctl.device import Noise
+from avatarctl_generative_avatar.model.decoder import FEATURES, PLANES
 from avatarctl_generative_avatar.model.layers import (
     GAINS,
     FullyConnected,
@@ -23,8 +24,6 @@ from avatarctl_generative_avatar.model.mapping import Mapping
 from avatarctl_generative_avatar.model.sizes import GeneratorSizes
 from avatarctl_generative_avatar.settings_model import NoiseMode
 
-PLANE_CHANNELS = 96
-"""Three planes of 32 features."""
 FIRST = 4
 """Side of the constant that synthesis starts from."""
 
@@ -190,7 +189,7 @@ class Synthesis(nn.ModuleDict):
         while resolution <= sizes.plane_resolution:
             outputs = sizes.channels(resolution)
             blocks[f"b{resolution}"] = SynthesisBlock(
-                inputs, outputs, sizes.w_dim, resolution, PLANE_CHANNELS
+                inputs, outputs, sizes.w_dim, resolution, PLANES * FEATURES
             )
             resolution, inputs = resolution * 2, outputs
         super().__init__(blocks)

@@ -214,12 +214,6 @@ def load(weights: Weights, part: str = GENERATOR) -> Generator:
     return made
 
 
-def bytes_of(images: Tensor) -> Tensor:
-    """Images [N, 3, H, W], -1 to 1, as 8-bit pixels [N, H, W, 3]."""
-    # parity: 128 is added and the rest cut off (spec 6).
-    return (images * 127.5 + 128).clamp(0, 255).to(torch.uint8).permute(0, 2, 3, 1)
-
-
 def _picture(values: Tensor, side: int) -> Tensor:
     """[N, side x side, C] as pictures [N, C, side, side]."""
     return values.mT.unflatten(-1, (side, side))

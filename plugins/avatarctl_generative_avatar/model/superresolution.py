@@ -6,11 +6,11 @@ from torch import Tensor, nn
 
 from avatarctl.device import Noise
 from avatarctl_generative_avatar.model.backbone import SynthesisBlock
+from avatarctl_generative_avatar.model.decoder import FEATURES
 from avatarctl_generative_avatar.model.layers import fir_filter, resize
 from avatarctl_generative_avatar.model.sizes import GeneratorSizes
 from avatarctl_generative_avatar.settings_model import NoiseMode
 
-FEATURES = 32
 LIMIT = 256.0
 """Of activations: published for half precision, kept in float32."""
 

@@ -11,9 +11,10 @@ from avatarctl_generative_avatar.deform.posing import Posing
 from avatarctl_generative_avatar.deform.template import Template
 from avatarctl_generative_avatar.model.decoder import ALONG, DOWN
 from avatarctl_generative_avatar.model.field import Field
-from avatarctl_generative_avatar.model.generator import Generator, Pictures, bytes_of
+from avatarctl_generative_avatar.model.generator import Generator, Pictures
 from avatarctl_generative_avatar.model.rays import rays
 from avatarctl_generative_avatar.model.renderer import Draws, March, merged, two_passes
+from avatarctl_generative_avatar.pictures import bytes_of
 from avatarctl_generative_avatar.settings_model import Rendering
 from generative_avatar import inputs
 from torch import Tensor
@@ -137,7 +138,7 @@ def _pictures(made: Pictures, arrays: Arrays) -> Arrays:
     slices = {"image_slice": made.image[:, :, ::8, ::8], "image_patch": made.image[:, :, 240:264, 240:264]}
     for name, image in slices.items():
         found[name] = on_average(image.numpy(), arrays[name], 1e-3)
-    pixels = bytes_of(made.image)[0, ::16, ::16].numpy()
+    pixels = bytes_of(made.image)[0, ::16, ::16]
     found["u8_slice"] = on_average(pixels, arrays["u8_slice"], 1e-3 * 127.5)
     found["image_stats"] = stats(made.image)
     assert made.samples is not None

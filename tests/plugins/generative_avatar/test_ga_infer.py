@@ -13,7 +13,8 @@ import small_people
 import torch
 from avatarctl_generative_avatar import label, labels, panels
 from avatarctl_generative_avatar.infer import around, degrees
-from avatarctl_generative_avatar.panels import cropped, middle, sheet, side_by_side, strip, to_bytes
+from avatarctl_generative_avatar.panels import cropped, middle, sheet, side_by_side, strip
+from avatarctl_generative_avatar.pictures import bytes_of
 from avatarctl_generative_avatar.settings import Infer
 from PIL import Image
 
@@ -98,9 +99,9 @@ def test_poses_of_another_layout_are_told(infer, tmp_path):
 
 
 def test_bytes_are_truncated_as_published():
-    values = torch.tensor([-2.0, -1.0, 0.0, 0.0078, 0.999, 1.0, 3.0])
-    wanted = [0, 0, 128, 128, 255, 255, 255]
-    assert to_bytes(values.expand(3, 1, -1))[0, :, 0].tolist() == wanted
+    values = torch.tensor([-2.0, -1.0, -1 / 255, 0.0, 0.0078, 0.999, 1.0, 3.0])
+    wanted = [0, 0, 127, 128, 128, 255, 255, 255]
+    assert bytes_of(values.expand(3, 1, -1))[0, :, 0].tolist() == wanted
 
 
 def test_views_show_the_middle_half():

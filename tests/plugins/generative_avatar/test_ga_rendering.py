@@ -11,7 +11,7 @@ import torch
 from avatarctl_generative_avatar import label
 from avatarctl_generative_avatar.deform.posing import Posing
 from avatarctl_generative_avatar.deform.template import Template
-from avatarctl_generative_avatar.model.generator import Generator, Pictures, build, bytes_of, load
+from avatarctl_generative_avatar.model.generator import Generator, Pictures, build, load
 from avatarctl_generative_avatar.model.rays import importance, rays
 from avatarctl_generative_avatar.model.renderer import Renderer
 from avatarctl_generative_avatar.model.sizes import GENERATOR, GeneratorSizes
@@ -307,11 +307,6 @@ def test_a_label_is_told_only_if_rendering_says_so(generator):
     assert torch.equal(*same)
     assert not torch.equal(*differ)
     torch.testing.assert_close(differ[1], generator.backbone.mapping(z, other / 2))
-
-
-def test_bytes_are_rounded_as_published():
-    values = torch.tensor([-2.0, -1.0, -1 / 255, 0.0, 1.0, 2.0]).view(1, 1, 1, -1).expand(1, 3, 1, -1)
-    assert bytes_of(values)[0, 0, :, 0].tolist() == [0, 0, 127, 128, 255, 255]
 
 
 def weights_of(generator: Generator, sizes: GeneratorSizes = SIZES, **more: Tensor) -> Weights:
