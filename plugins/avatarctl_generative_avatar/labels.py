@@ -109,7 +109,17 @@ def published_animation(labels: Tensor, frames: Tensor) -> Tensor:
 
 
 def published_of_motion(motion: Motion, labels: Tensor) -> Tensor:
-    """Labels of a motion as published animations have them [F, 111]."""
+    """Labels of a motion as published animations have them [F, 111].
+
+    Raises:
+        DataError: It is too short for a frame of them, or of another skeleton.
+    """
+    least = EVERY * (EVERY - 1) + 1
+    if len(motion) < least:
+        raise DataError(
+            f"motion: found {len(motion)} frames; a published animation needs {least} for its first",
+            hint="--animation timed takes any motion",
+        )
     if motion.skeleton == "smplx":  # the published code puts zeros in its place
         motion = motion.to_skeleton("smpl")
     poses = motion.body_poses(len(NAMES[motion.skeleton])).flatten(1)

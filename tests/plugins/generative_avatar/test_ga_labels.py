@@ -82,6 +82,13 @@ def test_published_animations_have_every_ninth_frame_and_an_end(frames, made):
     )
 
 
+def test_published_animations_of_motions_too_short_for_a_frame_are_refused():
+    motion = clips()["walk_2"].motion()
+    assert len(labels.published_of_motion(motion[:7], bodies(1))) == 1
+    with pytest.raises(DataError, match="found 6 frames; a published animation needs 7"):
+        labels.published_of_motion(motion[:6], bodies(1))
+
+
 def test_published_animations_of_other_skeletons_have_the_joints_of_the_same_name():
     motion = clips()["walk_2"].motion()[:30].to_skeleton("smplx")
     made = labels.published_of_motion(motion, bodies(1))
