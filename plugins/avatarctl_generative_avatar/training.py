@@ -16,7 +16,7 @@ from avatarctl.device import Noise, parallel
 from avatarctl.engine.shares import average_gradients, share
 from avatarctl_generative_avatar import losses
 from avatarctl_generative_avatar.losses import Drawn, Moment, Pair, Real, Terms, moment_of
-from avatarctl_generative_avatar.model.discriminator import Discriminator
+from avatarctl_generative_avatar.model.discriminator import Discriminator, Head
 from avatarctl_generative_avatar.model.generator import Generator
 
 if TYPE_CHECKING:
@@ -163,14 +163,16 @@ def trained(discriminator: Discriminator, frozen: int) -> list[nn.Parameter]:
     """The parameters of discriminators that learn; those of their first layers do not, nor have gradients.
 
     Args:
-        frozen: Layers of each, counted from the picture.
+        frozen: Layers of each, counted from the picture; those at 4 x 4 and those of labels always learn.
     """
     discriminator.requires_grad_(True)
     for critic in discriminator.children():
+        assert isinstance(critic, Head)
+        blocks = tuple(f"{name}." for name in critic.names)
         layers = [
             one
             for name, one in critic.named_modules()
-            if next(one.parameters(recurse=False), None) is not None and not name.startswith("mapping")
+            if next(one.parameters(recurse=False), None) is not None and name.startswith(blocks)
         ]
         for layer in layers[:frozen]:
             layer.requires_grad_(False)
@@ -242,7 +244,7 @@ class Strength(nn.Module):
         # The published statistic has a name that nothing reports, so that its p becomes NaN (spec 9.2).
         signs = [value for name, value in terms.items() if name.startswith("signs.real.")]
         if signs:
-            self.signs += torch.stack([torch.stack(signs).mean(), self.signs.new_ones(())])
+            self.signs += torch.stack([torch.stack(signs).mean().to(self.signs), self.signs.new_ones(())])
 
     def move(self, batch: int) -> None:
         """One step of p towards the target, with mode ada."""

@@ -72,6 +72,14 @@ def test_the_first_layers_of_each_discriminator_are_frozen() -> None:
     ]
 
 
+def test_what_comes_after_the_last_halving_always_learns() -> None:
+    sizes = DiscriminatorSizes(img_resolution=32, channel_base=128, channel_max=8, mapping_layers=1)
+    made = discriminators.build(sizes, Noise.seeded(0, "d"), False, False)
+    kept = {id(param) for param in training.trained(made, 100)}
+    learning = [name for name, param in made.named_parameters() if id(param) in kept]
+    assert {name.split(".")[1] for name in learning} == {"b4", "mapping"}
+
+
 def signs(value: float) -> Terms:
     one = torch.tensor(value)
     return {"signs.real.full": one, "signs.real.face": one, "r1": torch.ones(())}
