@@ -168,9 +168,11 @@ class Pair:
     def prepared(self, pictures: Pictures, moment: Moment, noise: Noise) -> Pictures:
         """The same with the picture blurred and augmented.
 
-        Crops and normals are of the picture before.
+        Crops and normals are of the picture before, unless normals are to be blurred.
         """
         image = blur(pictures["image"], moment.sigma)
+        if self.settings.blur_normals and "normal" in pictures:
+            pictures = pictures | {"normal": blur(pictures["normal"], moment.sigma)}
         if self.augment is None:
             return pictures | {"image": image}
         raw = pictures["image_raw"]

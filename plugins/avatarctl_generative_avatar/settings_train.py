@@ -58,6 +58,8 @@ class Losses(Group):
     """Blur of the discriminators' pictures at the beginning, pixels."""
     blur_fade_kimg: Rate = 200.0
     """Thousand pictures, at batches of 32, over which the blur fades away."""
+    blur_normals: bool = False
+    """Blur what the discriminator of normals sees, too, as was meant; the published code does not."""
 
 
 class Augmenting(Group):

@@ -11,6 +11,7 @@ import torch
 from avatarctl_generative_avatar import losses
 from avatarctl_generative_avatar.augment import Augment
 from avatarctl_generative_avatar.losses import Drawn, Moment, Pair, Real, moment_of
+from avatarctl_generative_avatar.model.layers import blur
 from avatarctl_generative_avatar.settings_model import Rendering
 from avatarctl_generative_avatar.settings_train import Losses
 from torch import Tensor, nn
@@ -204,6 +205,16 @@ def test_the_small_picture_is_augmented_as_the_large_one() -> None:
     untouched = both.prepared(pictures, STILL, Noise.seeded(0, "colours"))
     torch.testing.assert_close(untouched["image"], image)
     assert len(photos[:1].images) == 1
+
+
+@pytest.mark.parametrize("is_blurred", [False, True])
+def test_normals_are_blurred_only_where_it_is_asked_for(is_blurred: bool) -> None:
+    both, photos = pair(Losses(blur_normals=is_blurred)), real()
+    pictures = {"image": photos.images, "image_raw": photos.images[..., ::2, ::2], "normal": photos.normals}
+    made = both.prepared(pictures, Moment(2.0), Noise.seeded(0, "blur"))
+    expected = blur(photos.normals, 2.0) if is_blurred else photos.normals
+    assert torch.equal(made["normal"], expected)
+    assert torch.equal(made["image"], blur(photos.images, 2.0))
 
 
 def test_photos_become_numbers_from_minus_one_to_one() -> None:
