@@ -176,6 +176,7 @@ class Judge:
                 one,
                 Posing(people.template, one),
                 people.rendering,
+                rays=people.rays,
                 noise=noise if look.has_jitter else None,
                 wants_normals=True,
             )

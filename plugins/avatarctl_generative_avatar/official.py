@@ -8,6 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from torch import Tensor
 
 from avatarctl.checkpoints import Weights
@@ -68,7 +69,10 @@ def read(path: Path) -> tuple[dict[str, dict[str, Tensor]], dict[str, Any]]:
             raise CheckpointError(f"{path}: {name}: {error}", hint=AGAIN) from error
         networks[part] = asdict(sizes)
     config: dict[str, Any] = {"networks": networks, "body": "smpl", **_progress(content.get("progress"))}
-    config["rendering"] = _rendering(path, module_state(content["G_ema"]) or {})
+    averaged = module_state(content["G_ema"]) or {}
+    config["rendering"] = _rendering(path, averaged)
+    if "neural_rendering_resolution" in averaged:
+        config["rays"] = averaged["neural_rendering_resolution"]
     if unknown := sorted(set(_unknown(content))):
         log.info("%s: not known, kept as records, nothing of them is run: %s", path, ", ".join(unknown[:6]))
         config["unknown"] = unknown
@@ -79,7 +83,9 @@ def _plain(state: Mapping[str, Any], name: str) -> dict[str, Any]:
     """Named arguments that a network was built with."""
     found = state.get(name)
     found = dict(found.items) if isinstance(found, Inert) else found
-    return found if isinstance(found, dict) else {}
+    if not isinstance(found, dict):
+        return {}
+    return {key: value.item() if isinstance(value, np.generic) else value for key, value in found.items()}
 
 
 def _number(words: Mapping[str, Any], name: str, default: Any) -> Any:

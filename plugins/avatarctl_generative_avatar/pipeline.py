@@ -23,6 +23,7 @@ from avatarctl.body import Bodies
 from avatarctl.checkpoints import Weights, open_weights
 from avatarctl.checkpoints.sizes import settings_in
 from avatarctl.device import Noise, choose
+from avatarctl.errors import CheckpointError
 from avatarctl_generative_avatar import label
 from avatarctl_generative_avatar.body import load_body
 from avatarctl_generative_avatar.deform.posing import Posing
@@ -48,6 +49,8 @@ CLIPS, CANONICAL = "clips", "canonical"
 """Poses that are no file: those of the embedded clips, and standing at rest with arms out."""
 ROOM = 0.05
 """How far the surface may be from the body, metres, where samples are fitted to it."""
+MOST_RAYS = 1024
+"""Along a side of the picture."""
 AGAIN = "export the weights again"
 
 
@@ -79,6 +82,8 @@ class People:
     weights: Weights
     fits: bool = True
     """Whether samples reach as far as a posed body does."""
+    rays: int = 0
+    """Along a side of the picture; 0 for half of its pixels."""
 
     @property
     def device(self) -> torch.device:
@@ -168,6 +173,7 @@ class Person:
             labels,
             Posing(people.template, labels),
             rendering,
+            rays=people.rays,
             noise=self.noise if self.look.has_jitter else None,
             wants_normals=wants_normals,
         )
@@ -191,7 +197,11 @@ class Person:
         """People between this one and another, both included, all in this one's pose."""
         shares = torch.linspace(0, 1, steps, device=self.ws.device)
         # A bare copy: what is cached belongs to this person's styles.
-        return [replace(self, ws=torch.lerp(self.ws, other.ws, share)) for share in shares]
+        made = [replace(self, ws=torch.lerp(self.ws, other.ws, share)) for share in shares]
+        if self.look.noise == "published":
+            for one in made:
+                vars(one)["noise"] = self.noise  # anew in each picture: one stream goes through all
+        return made
 
     def surface(self, voxels: int, pose: Tensor | None = None, progress: Progress | None = None) -> Surface:
         """The surface, from so many samples along each side of the box around the body.
@@ -272,7 +282,8 @@ def load(
         log.warning("%s: trained with the %s body, posed with the %s one", weights.path, trained, kind)
     model = load_body(bodies or Bodies(log), kind, body_models)
     template = Template.of(model, sdf_of(kind, sdf)).to(place)
-    return People(generator.to(place), template, rendering, weights, sampling.fits)
+    rays = sampling.rays or rays_of(weights)
+    return People(generator.to(place), template, rendering, weights, sampling.fits, rays)
 
 
 def of_settings(settings: PeopleSettings, run: Run) -> People:
@@ -329,6 +340,21 @@ def sdf_of(kind: Kind, given: Path | None) -> Tensor | None:
         return load_sdf(files[0])
     log.info("no sdf_smpl.npy was added: distances are computed from the body, not the published ones")
     return None
+
+
+def rays_of(weights: Weights) -> int:
+    """Rays along a side of the picture that weights were trained with; 0 where they say none.
+
+    Raises:
+        CheckpointError: What they say is no number of rays.
+    """
+    stated = weights.config.get("rays", 0)
+    if type(stated) is not int or not 0 <= stated <= MOST_RAYS:
+        raise CheckpointError(
+            f"{weights.path}: rays: found {str(stated)[:40]}, expected a whole number up to {MOST_RAYS}",
+            hint="--set sampling.rays=128 says it in their place",
+        )
+    return stated
 
 
 def rendering_of(weights: Weights, sampling: Sampling) -> Rendering:

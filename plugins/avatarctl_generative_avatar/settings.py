@@ -16,7 +16,7 @@ Chance = Literal["const", "random", "published"]
 Samples = Annotated[int, Field(ge=4, le=1024)]
 ALIASES: dict[str, Mode] = {
     "samples": "gen_samples", "sample": "gen_samples", "canonical": "gen_cano", "views": "gen_novel_view",
-    "interp": "gen_interp", "animate": "gen_anim",
+    "interp": "gen_interp", "animate": "gen_anim", "anim": "gen_anim",
 }  # fmt: skip
 """Plain words for the published names of modes."""
 
@@ -32,6 +32,8 @@ class Sampling(Group):
     """Where samples begin, metres from the plane z = 0 towards the camera."""
     ray_end: Annotated[float, Field(gt=0.0, le=10.0)] = 0.5
     """Where they end."""
+    rays: Annotated[int, Field(ge=0, le=1024)] = 0
+    """Rays along a side of the picture; 0: as in training, half as many as it has pixels."""
     fits: bool = True
     """Where a posed body reaches farther, begin and end there, with samples as dense."""
     chunk: Annotated[int, Field(ge=1024)] = 1 << 20

@@ -118,7 +118,7 @@ class Generator(nn.Module):
             ws: Their styles [N or 1, num_ws, w_dim].
             labels: [N, 111].
             space: The labels' poses; or the template, for canonical space.
-            rays: Along a side; left out: half of the picture's.
+            rays: Along a side; left out or 0: half of the picture's.
             noise: For the depths of samples; left out: evenly spread.
             wants_normals: Left out: as `rendering` says.
             keeps_samples: Whether losses will ask for the samples; left out: if gradients are enabled.

@@ -63,6 +63,7 @@ def film(path: Path) -> list[np.ndarray]:
         ("samples, canonical", ["gen_samples", "gen_cano"]),
         (["gen_samples_gen_novel_view"], ["gen_samples", "gen_novel_view"]),
         (["interp", "gen_interp", "views"], ["gen_interp", "gen_novel_view"]),
+        ("anim", ["gen_anim"]),
     ],
 )
 def test_modes_have_plain_names_and_the_published_ones(given, found):

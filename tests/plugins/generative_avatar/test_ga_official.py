@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import lzma
 import pickle
@@ -11,6 +12,7 @@ from collections import OrderedDict
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import small_people
 import torch
@@ -147,6 +149,81 @@ def test_settings_that_cannot_be_are_named(written):
 def test_a_missing_tensor_is_named(written):
     with pytest.raises(CheckpointError, match=r"lacks 'superresolution\.block1\.conv1\.noise_const'"):
         read(written(lambda tensors: tensors.pop("superresolution.block1.conv1.noise_const")))
+
+
+def test_the_number_of_rays_is_that_of_the_training(written):
+    assert "rays" not in read(written()).config
+    assert read(written(neural_rendering_resolution=48)).config["rays"] == 48
+
+
+def test_arguments_may_be_numbers_of_numpy(written):
+    words = {"channel_base": np.int64(512), "channel_max": np.int32(16)}
+    rendering = {"ray_end": np.float64(0.4), "depth_resolution": np.int64(20), "is_sdf": np.bool_(True)}
+    config = read(written(words=words, rendering_kwargs=rendering)).config
+    assert config["networks"][GENERATOR]["channel_base"] == 512
+    assert (config["rendering"]["ray_end"], config["rendering"]["depth_resolution"]) == (0.4, 20)
+    with pytest.raises(CheckpointError, match="is_sdf: found False"):
+        read(written(rendering_kwargs={"is_sdf": np.bool_(False)}))
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
+def test_tensors_of_other_number_types_are_read(written, dtype):
+    def narrow(tensors):
+        for name in tensors:
+            tensors[name] = tensors[name].to(dtype)
+
+    plain, found = load(read(written())), load(read(written(narrow)))
+    for name, tensor in found.state_dict().items():
+        assert tensor.dtype == torch.float32
+        torch.testing.assert_close(tensor, plain.state_dict()[name], rtol=1e-2, atol=1e-6)
+
+
+class OnGpu:
+    """A tensor that was on a GPU when it was pickled."""
+
+    def __init__(self, tensor: torch.Tensor) -> None:
+        self.tensor = tensor.contiguous()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        buffer = io.BytesIO()
+        storage = torch.storage.TypedStorage(
+            wrap_storage=self.tensor.untyped_storage(), dtype=self.tensor.dtype, _internal=True
+        )
+        torch.save(storage, buffer, _use_new_zipfile_serialization=False)
+        raw = buffer.getvalue()
+        moved = raw.replace(b"X\x03\x00\x00\x00cpu", b"X\x06\x00\x00\x00cuda:0")
+        assert moved != raw
+        words = Stored(moved), 0, tuple(self.tensor.shape), self.tensor.stride(), False, OrderedDict()
+        return torch._utils._rebuild_tensor_v2, words
+
+
+class Stored:
+    """A storage by the bytes of its file."""
+
+    def __init__(self, raw: bytes) -> None:
+        self.raw = raw
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return torch.storage._load_from_bytes, (self.raw,)
+
+
+def test_tensors_of_a_gpu_are_read_without_one(written):
+    name = "renderer.sigmoid_beta"
+    plain = read(written()).part(GENERATOR)[name]
+
+    def moved(tensors):
+        tensors[name] = OnGpu(tensors[name])
+
+    found = read(written(moved)).part(GENERATOR)[name]
+    assert found.device.type == "cpu"
+    assert torch.equal(found, plain)
+
+
+def test_a_snapshot_without_its_averaged_generator_is_refused(written, tmp_path):
+    path = written()
+    path.write_bytes(path.read_bytes().replace(b"G_ema", b"G_old"))
+    with pytest.raises(CheckpointError, match="tensors in no known layout"):
+        read(path)
 
 
 def test_classes_of_others_are_named_and_stay_inert(written, monkeypatch):

@@ -152,6 +152,30 @@ def test_a_blend_goes_from_one_person_to_the_other(people, standing):
     assert not torch.equal(steps[0].kept_planes, steps[-1].kept_planes)
 
 
+@pytest.mark.parametrize(("noise", "is_alike"), [("random", True), ("published", False)])
+def test_steps_of_a_blend_share_their_detail_unless_it_is_drawn_anew(person, noise, is_alike):
+    given = replace(person, look=Look(noise, seed=4))
+    first, second = (one.pictures(one.label).image for one in given.towards(given, 2))
+    assert torch.equal(first, second) == is_alike
+
+
+def test_there_are_as_many_rays_as_the_weights_say_or_as_asked_for(standing):
+    for stated, asked, found in ((None, 0, 16), (8, 0, 8), (8, 12, 12)):
+        words = {} if stated is None else {"rays": stated}
+        sampling = QUICK.model_copy(update={"rays": asked})
+        people = pipeline.load(small_people.weights(**words), sampling=sampling, device="cpu")
+        (one,) = people.sample(1, 3, standing)
+        made = one.pictures(standing)
+        assert made.image_raw.shape[-1] == found
+        assert made.image.shape[-1] == 32
+
+
+@pytest.mark.parametrize("stated", [-1, 4096, True, "many"])
+def test_weights_that_state_no_number_of_rays_are_refused(stated):
+    with pytest.raises(CheckpointError, match=f"rays: found {stated}, expected a whole number up to 1024"):
+        pipeline.rays_of(small_people.weights(rays=stated))
+
+
 def test_a_surface_at_rest_is_skinned_to_where_its_places_come_from(people, moving):
     posing = Posing(people.template, moving)
     points = posing.vertices[:, ::50]
