@@ -11,20 +11,20 @@ from avatarctl_generative_avatar.augment import Augment, bands, warp_taps
 from generative_avatar import inputs as given
 
 Arrays = dict[str, np.ndarray]
-P = 0.8
 
 
 def check_augment(case: dict[str, Any], arrays: Arrays, folder: Path) -> Arrays:
     """The published pipe on two pictures and on one, and its unused corruptions."""
     stream = np.random.Generator(np.random.Philox(key=int(arrays["x_key"][0])))
-    x = torch.from_numpy((stream.random((3, 6, 48, 48)) * 2 - 1).astype(np.float32))
+    x = torch.from_numpy((stream.random(arrays["y"].shape) * 2 - 1).astype(np.float32))
+    (p,) = given.told(case, r"with p=([\d.]*\d)", 0.8)
     corruptions = Augment(geometry=False, colour=False, corruption=True)
     return {
         "Hz_geom": warp_taps().numpy(),
         "Hz_fbank": bands().numpy(),
-        "y": Augment()(x, P, given.noise(case)).numpy(),
-        "y3": Augment()(x[:, :3], P, given.noise(case)).numpy(),
-        "y_corrupt": corruptions(x[:, :3], P, given.noise(case, "draws_corrupt", "KEY_corrupt")).numpy(),
+        "y": Augment()(x, p, given.noise(case)).numpy(),
+        "y3": Augment()(x[:, :3], p, given.noise(case)).numpy(),
+        "y_corrupt": corruptions(x[:, :3], p, given.noise(case, "draws_corrupt", "KEY_corrupt")).numpy(),
     }
 
 

@@ -9,19 +9,20 @@ from typing import Any
 
 import numpy as np
 from avatarctl_generative_avatar.dataset import Photos, order
+from generative_avatar import inputs
 
 Arrays = dict[str, np.ndarray]
-BIG, SMALL = 64, 48
 
 
 def dataset(case: dict[str, Any], arrays: Arrays, folder: Path) -> Arrays:
     """The photos at two resolutions, mirrored ones after the others at the smaller."""
     path = Path(case["path"]).with_suffix(".zip")
-    big = Photos(path, BIG)
-    small = Photos(path, SMALL, xflip=True, published=True)
+    larger, smaller = map(int, inputs.told(case, r"at (\d+) \(no flip\) and (\d+) px", 64, 48))
+    big = Photos(path, larger)
+    small = Photos(path, smaller, xflip=True, published=True)
     found: Arrays = {
-        "n_64": np.array([len(big)]),
-        "n_48": np.array([len(small)]),
+        f"n_{larger}": np.array([len(big)]),
+        f"n_{smaller}": np.array([len(small)]),
         "label_std": big.label_std.numpy(),
         "image_shape": np.array(big[0].image.shape),
         "label_dim": np.array([big.labels.shape[1]]),
@@ -31,7 +32,7 @@ def dataset(case: dict[str, Any], arrays: Arrays, folder: Path) -> Arrays:
         size, _, index = place.partition("_")
         if not index.isdigit():
             continue
-        item = (big if int(size) == BIG else small)[int(index)]
+        item = (big if int(size) == larger else small)[int(index)]
         part = {"img": item.image, "normal": item.normals, "label": item.label}[kind].numpy()
         found[name] = _within_one(part, arrays[name]) if kind == "img" else part
     count = int(re.search(r"over (\d+) items", case["what"])[1])

@@ -25,7 +25,8 @@ def body(case: dict[str, Any], arrays: Arrays, folder: Path) -> Arrays:
     model = inputs.body(folder)
     scaled = scaled_body(model, labels)
     stream = np.random.Generator(np.random.Philox(key=int(arrays["image_seed"][0])))
-    image = torch.from_numpy(stream.random((3, 3, 128, 128)).astype(np.float32))
+    shape = map(int, inputs.told(case, r"random\(\((\d+),(\d+),(\d+),(\d+)\)\)", 3, 3, 128, 128))
+    image = torch.from_numpy(stream.random(tuple(shape)).astype(np.float32))
     centres = face_centres(model, labels)
     made = {
         "vertices": scaled.vertices[:, ::53],

@@ -17,7 +17,6 @@ from generative_avatar import inputs
 from scipy.spatial import cKDTree
 
 Arrays = dict[str, np.ndarray]
-N, PSI = 48, 0.7
 CLOSE, OUTLIERS, SIMILAR = 1e-3, 0.005, 0.01
 """Tolerance of the samples, the share of them that may be outside of it, and that of counts."""
 
@@ -28,16 +27,18 @@ def check(case: dict[str, Any], arrays: Arrays, folder: Path) -> Arrays:
     weights = case["weights"]
     generator = inputs.generator(folder, Path(weights["manifest"]).stem, weights["seed"])
     template = Template.of(inputs.body(folder), inputs.sdf(folder))
+    side, psi = inputs.told(case, r"voxel_resolution=(\d+),truncation_psi=([\d.]+)", 48, 0.7)
+    n = int(side)
     z, labels = (torch.from_numpy(arrays[name]) for name in "zc")
-    planes = generator.planes(generator.mapping(z, labels, PSI, rendering=Rendering()))
+    planes = generator.planes(generator.mapping(z, labels, psi, rendering=Rendering()))
     made: Arrays = {}
     for name in ("posed", "cano"):
         is_canonical = name == "cano"
         pose = mesh.canonical_label(labels) if is_canonical else labels
         field = generator.field(planes, Posing(template, pose), Rendering().box_warp)
-        found = mesh.extract(generator, planes, template, labels, N, canonical=is_canonical, published=True)
+        found = mesh.extract(generator, planes, template, labels, n, canonical=is_canonical, published=True)
         expected = {key.removeprefix(f"{name}_"): value for key, value in arrays.items()}
-        part = _sampled(mesh.published_volume(field, N).numpy(), expected) | _compared(found, expected)
+        part = _sampled(mesh.published_volume(field, n).numpy(), expected) | _compared(found, expected)
         made |= {f"{name}_{key}": np.asarray(value) for key, value in part.items()}
     return made
 

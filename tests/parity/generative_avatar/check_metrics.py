@@ -6,11 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from generative_avatar import inputs
 
 from avatarctl.metrics.fid import FeatureStats, fid
-
-BATCH, MOST = 64, 300
-"""Rows of a batch; rows that count (said in the case's words)."""
 
 
 def check_metrics(
@@ -18,16 +16,17 @@ def check_metrics(
 ) -> dict[str, np.ndarray]:
     """Both sets' statistics, their distance, and that of a set to itself."""
     found, stats = {}, []
+    batch, most = map(int, inputs.told(words, r"batches of (\d+), max_items=(\d+)", 64, 300))
     for name in ("0", "1"):
-        one = FeatureStats(most=MOST, precision="published")
+        one = FeatureStats(most=most, precision="published")
         rows = arrays[f"feat{name}"]
-        for first in range(0, len(rows), BATCH):
-            one.add(rows[first : first + BATCH])
+        for first in range(0, len(rows), batch):
+            one.add(rows[first : first + batch])
         found[f"mean{name}"], found[f"cov{name}"] = one.fitted()
         found[f"num{name}"] = np.array([one.count])
         stats.append(one)
     real, generated = stats
-    exact = fid(*(_exact(arrays[f"feat{name}"][:MOST]) for name in ("0", "1")))
+    exact = fid(*(_exact(arrays[f"feat{name}"][:most]) for name in ("0", "1")))
     published = fid(real, generated, "published")
     assert abs(exact - published) < 1e-3 * published, "float64 differs by about 1e-4"
     found["fid"] = np.array([published])

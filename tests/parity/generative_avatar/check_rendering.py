@@ -111,7 +111,8 @@ def check_render(words: Words, arrays: Arrays, folder: Path) -> Arrays:
     generator = inputs.generator(folder, Path(weights["manifest"]).stem, weights["seed"])
     template, labels = Template.of(inputs.body(folder), inputs.sdf(folder)), given["c"]
     is_canonical, side = "cano=True" in words["what"], arrays["image_raw"].shape[-1]
-    ws = generator.mapping(given["z"], labels, PSI, rendering=rendering)
+    (psi,) = inputs.told(words, r"truncation_psi=([\d.]+)", PSI)
+    ws = generator.mapping(given["z"], labels, psi, rendering=rendering)
     # At canonical silhouettes normals hang on the last bit of depths, and so of planes (spec 4.11): layers
     # work there as in training, which rounds less.
     generator.backbone.synthesis.train(is_canonical)

@@ -60,17 +60,18 @@ def _check_words(stated: dict[str, Any], weights: Weights) -> None:
 def _picture(
     words: dict[str, Any], arrays: dict[str, np.ndarray], folder: Path, weights: Weights
 ) -> dict[str, np.ndarray]:
-    sampling = {
-        "depth_resolution": 8, "depth_resolution_importance": 8, "ray_start": -0.5, "ray_end": 0.5,
-    }  # fmt: skip
+    start, end = inputs.told(words, r"ray (-?[\d.]*\d)\.\.(-?[\d.]*\d)", -0.5, 0.5)
+    (psi,) = inputs.told(words, r"truncation_psi=([\d.]+)", 0.7)
+    sampling = inputs.samples(words["draws"]) | {"ray_start": start, "ray_end": end}
     rendering = Rendering(**{**weights.config["rendering"], **sampling})
+    rays = arrays["forward_raw"].shape[-1]
     generator = load(weights)
     label, z = torch.from_numpy(arrays["c"]), torch.from_numpy(arrays["z"])
     template = Template.of(inputs.body(folder), inputs.sdf(folder))
     with torch.no_grad():
-        ws = generator.mapping(z, label, psi=0.7, rendering=rendering)
+        ws = generator.mapping(z, label, psi=psi, rendering=rendering)
         made = generator.synthesis(
-            ws, label, template, rendering, noise_mode="const", noise=inputs.noise(words), rays=20
+            ws, label, template, rendering, noise_mode="const", noise=inputs.noise(words), rays=rays
         )
     found = {
         "ws": ws[:, 0],

@@ -16,24 +16,28 @@ from torch import Tensor
 from avatarctl.geometry.rotations import matrix_from_axis_angle_smpl
 
 EXACT = 1e-5
-LOOKING = (1.2, 1.4), (0.0, 0.1, 0.0), 2.0, 18.837
-"""Angles, target, radius and angle of view that the case names."""
+LOOKING = (1.2, 1.4, 0.0, 0.1, 0.0, 2.0)
+"""Angles, target and radius that the packaged case names."""
 
 
 def check(case: dict[str, Any], arrays: dict[str, np.ndarray], folder: Path) -> dict[str, np.ndarray]:
     """The tools of the published test script."""
     given = {name: torch.from_numpy(array) for name, array in arrays.items()}
-    angles, target, radius, view = LOOKING
+    number = r"(-?[\d.]+)"
+    camera = rf"camera\({number},{number},\({number},{number},{number}\),radius {number}\)"
+    across, height, *target, radius = inputs.told(case, camera, *LOOKING)
+    (view,) = inputs.told(case, rf"FOV_to_intrinsics\({number}\)", 18.837)
+    (steps,) = inputs.told(case, r"create_samples\((\d+)\)", 12)
     palette = Template.of(inputs.body(folder)).palette
     found = {
         "angles": labels.swing(),
         "novel_orient": labels.turned(given["c"], given["angles"])[:, label.ROOT],
         "cano_label": label.canonical_pose(given["c"]),
-        "lookat": labels.looking_camera(*angles, torch.tensor(target), radius)[None],
+        "lookat": labels.looking_camera(across, height, torch.tensor(target), radius)[None],
         "intr": labels.intrinsics_of(view),
         # In float64: a rounding step of float32 is more than the case's tolerance at values up to 255.
         "w_colors": ((given["w"] * mesh.DIMMED).double() @ palette.double() * 255).float(),
-        "grid12": grid(given["grid_verts"], 12)[None],
+        f"grid{steps:.0f}": grid(given["grid_verts"], int(steps))[None],
     }
     for columns in (72, 156):
         frames = labels.published_frames(given[f"amass_poses_{columns}"])

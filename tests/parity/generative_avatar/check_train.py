@@ -31,8 +31,6 @@ from torch import Tensor, nn
 from avatarctl.checkpoints.load import load_strict
 from avatarctl.checkpoints.sizes import sizes_in
 
-IMAGES = 1000
-"""Pictures seen before."""
 PHASES = {"Gmain": "generator", "Greg": "density", "Dmain": "discriminator", "Dreg": "r1"}
 """Our names of the published phases."""
 TERMS = {"Loss/G/loss": "generator", "Loss/G/eikonal": "eikonal", "Loss/D/loss": "discriminator",
@@ -43,11 +41,12 @@ def train(case: dict[str, Any], arrays: dict[str, np.ndarray], folder: Path) -> 
     """Every phase's terms, gradients and updates; then the averaged generator."""
     settings = settings_of(case)
     pair, averaged = pair_of(case, settings, folder)
-    real, batch = real_of(case, arrays), len(arrays["real_c"])
+    real, batch = real_of(arrays, pair.generator.sizes.img_resolution), len(arrays["real_c"])
     fade = case["loss_kwargs"]["blur_fade_kimg"] * 32 / batch
     losses = settings.losses.model_copy(update={"blur_fade_kimg": fade})
     is_told = not settings.rendering.c_gen_conditioning_zero
-    moment = moment_of(losses, IMAGES, batch, is_told=is_told)
+    images = int(inputs.told(case, r"cur_nimg=(\d+)", 1000)[0])
+    moment = moment_of(losses, images, batch, is_told=is_told)
     networks: dict[bool, tuple[nn.Module, list[nn.Parameter], torch.optim.Optimizer]] = {}
     for of_generator, network in ((True, pair.generator), (False, pair.discriminator)):
         params = list(network.parameters()) if of_generator else trained(pair.discriminator, 0)
@@ -75,7 +74,7 @@ def train(case: dict[str, Any], arrays: dict[str, np.ndarray], folder: Path) -> 
         prefix = f"{theirs}.grad."
         names = [name.removeprefix(prefix) for name in arrays if name.startswith(prefix)]
         found |= {prefix + name: grads[name].flatten()[:400].numpy() for name in names}
-    decay = ema_decay(settings.optim, IMAGES, batch, is_fresh=True)
+    decay = ema_decay(settings.optim, images, batch, is_fresh=True)
     follow(averaged, pair.generator, decay)
     values = dict(averaged.named_parameters())
     return found | {
@@ -100,8 +99,7 @@ def settings_of(case: Mapping[str, Any]) -> Train:
     losses = Losses(**given, reg_type=case["reg_type"], gpc_reg_prob=1.0 if told is None else told)
     assert (told is None) == case["c_gen_conditioning_zero"]
     rendering = Rendering(
-        depth_resolution=6,
-        depth_resolution_importance=6,
+        **inputs.samples(case["draws"]["Gmain"]),
         c_gen_conditioning_zero=case["c_gen_conditioning_zero"],
         is_normal=words["is_normal"],
     )
@@ -132,13 +130,13 @@ def pair_of(case: Mapping[str, Any], settings: Train, folder: Path) -> tuple[Pai
     return pair, averaged
 
 
-def real_of(case: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> Real:
-    """The smooth noise that stands for photos."""
+def real_of(arrays: Mapping[str, np.ndarray], side: int) -> Real:
+    """The smooth noise that stands for photos of so many pixels a side."""
     stream = np.random.Generator(np.random.Philox(key=int(arrays["real_u8"][0])))
     labels = torch.from_numpy(arrays["real_c"])
 
     def picture() -> Tensor:
-        values = torch.from_numpy(stream.integers(0, 256, (len(labels), 3, 128, 128))).float()
+        values = torch.from_numpy(stream.integers(0, 256, (len(labels), 3, side, side))).float()
         return nn.functional.avg_pool2d(values, 9, stride=1, padding=4) / 127.5 - 1
 
     return Real(picture(), picture(), labels)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import atexit
 import json
 import pickle
+import re
 import shutil
 import sys
 import tempfile
@@ -59,6 +60,24 @@ def noise(words: dict[str, Any], draws: str = "draws", key: str = "KEY") -> Nois
         values = stream.random(shape) if kind == "rand" else stream.standard_normal(shape)
         made.append(torch.from_numpy(np.asarray(values).astype(np.float32)))
     return Noise.replay(made)
+
+
+def told(words: dict[str, Any], pattern: str, *usual: float) -> list[float]:
+    """Numbers in what a case says of itself; the usual ones where it does not say them.
+
+    Args:
+        pattern: What stands around them, with a group for each.
+    """
+    found = re.search(pattern, words["what"])
+    return [float(number) for number in found.groups()] if found else list(usual)
+
+
+def samples(draws: list[Any]) -> dict[str, int]:
+    """Samples of a ray in both passes, by the shapes of their draws: [N, R, S, 1] and [N R, F]."""
+    shapes = [shape for kind, shape in draws if kind == "rand"]
+    place = next(number for number, shape in enumerate(shapes) if len(shape) == 4)
+    fine = shapes[place + 1][1] if len(shapes) > place + 1 else 0
+    return {"depth_resolution": shapes[place][2], "depth_resolution_importance": fine}
 
 
 @cache
