@@ -195,7 +195,7 @@ def describe(weights: Weights) -> tuple[str, dict[str, Any], list[str]] | None:
         return None
     facts: dict[str, Any] = {
         "parameters": f"{sum(tensor.numel() for tensor in weights.part(GENERATOR).values()):,}",
-        "pictures": f"{sizes.img_resolution}², from {sizes.rays}² rays",
+        "pictures": f"{sizes.img_resolution}², from {weights.config.get('rays') or sizes.rays}² rays",
         "planes": f"three of {sizes.plane_resolution}²",
         "pictures shown": weights.config.get("images", "unknown"),
         "bodies": {"smpl": "SMPL (licensed)", "open": "the open body"}.get(
