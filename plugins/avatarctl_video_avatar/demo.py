@@ -49,7 +49,7 @@ GAP = 4
 def run(settings: Demo, run: Run) -> None:
     """Make up the recording, show the avatar beside it, let it dance, and take its mesh."""
     begun = time.perf_counter()
-    person = pipeline.of_settings(Infer(data=recording(run), weights=settings.weights), run)
+    person = pipeline.for_pictures(Infer(data=recording(run), weights=settings.weights), run)
     seen = list(beside(person, run))
     run.save("views.png", stacked([one.panels for one in seen]))
     run.save("dance.mp4", film(settings, person, run))

@@ -59,7 +59,7 @@ def run(settings: Evaluate, run: Run) -> None:
     """Score pictures, and the surface where there are meshes to compare it with."""
     if not MODES[settings.mode].is_compared:
         raise SettingsError(f"mode: {settings.mode} has no true pictures", hint="--mode val or --mode unseen")
-    person = pipeline.of_settings(settings, run)
+    person = pipeline.for_pictures(settings, run)
     items = items_of(settings, person, run)
     meshes = None if settings.geometry is None else Meshes.of(settings, run, person)
     tables = [of_pictures(settings, run, person, items)]

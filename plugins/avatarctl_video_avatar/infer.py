@@ -82,7 +82,7 @@ def run(settings: Infer, run: Run) -> None:
         raise SettingsError(
             "mode: odp shows new poses, and there are none", hint="--motion FILE or --pose FILE"
         )
-    person = pipeline.of_settings(settings, run)
+    person = pipeline.for_pictures(settings, run)
     if settings.camera != "dataset" or moves:
         mode = NEW_POSES if moves else settings.mode
         show(settings, run, person, Shots(mode, *driven(settings, person, run), False))

@@ -32,6 +32,7 @@ from avatarctl_video_avatar.settings_model import Rendering
 if TYPE_CHECKING:
     from avatarctl.runs import Run
     from avatarctl_video_avatar.settings import Avatar as AvatarSettings
+    from avatarctl_video_avatar.settings import Pictures
 
 log = logging.getLogger(__name__)
 
@@ -109,7 +110,7 @@ def load(
 def of_settings(settings: AvatarSettings, run: Run) -> Person:
     """As `load`, from a command's settings."""
     weights = run.weights(_file_of(settings.weights), target="video-avatar")
-    person = load(
+    return load(
         weights,
         settings.data,
         rendering=settings.rendering,
@@ -117,6 +118,11 @@ def of_settings(settings: AvatarSettings, run: Run) -> Person:
         body_models=settings.body_models,
         device=run.device,
     )
+
+
+def for_pictures(settings: Pictures, run: Run) -> Person:
+    """As `of_settings`, with the rays of pictures sampled as the command says."""
+    person = of_settings(settings, run)
     changes: dict[str, object] = {"perturb": settings.jitter == "published"}
     if settings.samples is not None:
         changes["n_samples"] = settings.samples

@@ -24,10 +24,6 @@ class Avatar(StageSettings):
     """The person's prepared recording."""
     weights: WeightsPath = "latest"
     """Trained weights: a file or folder (native or official), run:NAME/N, or latest."""
-    samples: Annotated[int, Field(ge=2, le=1024)] | None = None
-    """Samples of a ray; left out: as in training."""
-    jitter: Literal["off", "published"] = "off"
-    """Shift the depths of each ray by chance; published does."""
     rendering: Rendering = Rendering()
     """For weights that do not say how they were trained, as official ones: take a preset."""
     dataset: Literal["auto", Dataset] = "auto"
@@ -39,8 +35,12 @@ class Avatar(StageSettings):
 
 
 class Pictures(Avatar):
-    """Which pictures."""
+    """Which pictures, and how their rays are sampled."""
 
+    samples: Annotated[int, Field(ge=2, le=1024)] | None = None
+    """Samples of a ray; left out: as in training."""
+    jitter: Literal["off", "published"] = "off"
+    """Shift the depths of each ray by chance; published does."""
     mode: Mode = "val"
     """val or nvs: views beside the true pictures; unseen: later frames; test or odp: new poses, no truth."""
     views: list[str] | None = None

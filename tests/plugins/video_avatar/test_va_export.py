@@ -196,6 +196,14 @@ def test_all_samples_give_the_same_mesh(export):
     np.testing.assert_allclose(meshes[0].vertices, meshes[1].vertices, atol=1e-6)
 
 
+@pytest.mark.parametrize("words", [("--samples", "8"), ("--jitter", "published")])
+def test_options_of_rays_are_none_of_meshes(export, words):
+    code, folder, said = export(*words)
+    assert code == 2
+    assert words[0] in said
+    assert not folder.exists()
+
+
 def test_a_t_pose_has_the_legs_together(export):
     widths = {}
     for rest in ("star", "t"):
