@@ -31,7 +31,7 @@ from avatarctl.plugin.target import resolve
 if TYPE_CHECKING:
     from avatarctl.api import Weights as Reader
 
-Kind = Literal["weights", "run", "store", "motion", "headset", "body", "mesh", "arrays"]
+Kind = Literal["weights", "run", "store", "motion", "headset", "body", "mesh", "data", "arrays"]
 
 
 @dataclass(frozen=True)

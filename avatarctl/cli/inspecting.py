@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shlex
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,13 +28,13 @@ from avatarctl.runs.folder import MANIFEST, is_run
 from avatarctl.runs.index import weights_file
 
 if TYPE_CHECKING:
-    from avatarctl.plugin.registry import Registry
-    from avatarctl.plugin.target import Target
+    from avatarctl.plugin.registry import Plugin, Registry
+    from avatarctl.plugin.target import Layout, Target
 
-KNOWN = "run folder, store, weights, motion (npz, bvh, pkl), body model, headset log, glb"
+KNOWN = "run folder, store, data of a plugin, weights, motion (npz, bvh, pkl), body model, headset log, glb"
 AGAIN = "copy or download the file again"
-POSES = (*files.POSES, "pose_body")
-"""Arrays of which one makes an archive or pickle a motion."""
+POSES, MOVES = (*files.POSES, "pose_body"), (*files.TRANS, *files.RATES)
+"""Arrays of which one of each makes an archive or pickle a motion."""
 MOTIONS = (".npz", ".bvh", ".pkl")
 FEATURES = {"sparse", "fps"}
 """Arrays of prepared tracker features."""
@@ -85,6 +85,9 @@ def _folder(path: Path, registry: Registry) -> Description:
         return _run(path, registry)
     if (path / stores.MANIFEST).is_file():
         return _store(path)
+    for plugin, layout in registry.layouts():
+        if layout.files and all((path / name).exists() for name in layout.files):
+            return _data(path, plugin, layout)
     inside = [found.parent for found in sorted([*path.glob(f"*/{MANIFEST}"), *path.glob(f"*/*/{MANIFEST}")])]
     if runs := [folder for folder in inside if is_run(folder)]:
         facts = {str(folder.relative_to(path)): manifest.read(folder).status for folder in runs}
@@ -92,8 +95,15 @@ def _folder(path: Path, registry: Registry) -> Description:
     if any(file.suffix in SUFFIXES for file in path.rglob("*")):
         return describe_weights(path, registry.weights())
     raise DataError(
-        f"{path}: is a folder; expected a run, a store, or weight files in it", hint="name a file inside it"
+        f"{path}: is a folder; expected a run, a store, data of a plugin, or weight files in it",
+        hint="name a file inside it",
     )
+
+
+def _data(path: Path, plugin: Plugin, layout: Layout, arrays: dict[str, str] | None = None) -> Description:
+    """Data in a layout that a plugin declares, in its words."""
+    facts, commands = plugin.resolve(layout.describe)(path)
+    return Description(path, "data", layout.summary, facts, arrays or {}, commands=tuple(commands))
 
 
 def _run(path: Path, registry: Registry) -> Description:
@@ -157,7 +167,10 @@ def _archive(path: Path, registry: Registry) -> Description:
     arrays = {name: f"{dtype} {list(shape)}" for name, (shape, dtype) in headers.items()}
     if "v_template" in headers:
         return _body(path, arrays)
-    if any(name in headers for name in POSES):
+    for plugin, layout in registry.layouts():
+        if layout.arrays and headers.keys() >= set(layout.arrays):
+            return _data(path, plugin, layout, arrays)
+    if _moves(headers):
         return _motion(path, "motion archive", arrays)
     if headers.keys() == FEATURES and headers["sparse"][0][1:] == (TRACKED,):
         return _features(path, headers["sparse"][0][0], arrays, registry)
@@ -198,9 +211,14 @@ def _pickle(path: Path, registry: Registry) -> Description:
     arrays = {name: _entry(value) for name, value in entries.items()}
     if "v_template" in entries:
         return _body(path, arrays)
-    if any(name in entries for name in POSES):
+    if _moves(entries):
         return _motion(path, "animation pickle", arrays)
     return Description(path, "arrays", "pickle", {"holds": f"a {type(content).__name__}"}, arrays)
+
+
+def _moves(names: Collection[str]) -> bool:
+    """Whether arrays of these names make a motion: poses alone may be of people in pictures."""
+    return any(name in names for name in POSES) and any(name in names for name in MOVES)
 
 
 def _entry(value: Any) -> str:

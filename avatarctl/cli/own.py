@@ -56,7 +56,8 @@ def plugins(ctx: typer.Context, as_json: AsJson = False) -> None:
     if ctx.invoked_subcommand is not None:
         return
     registry: Registry = ctx.obj
-    for ask in (registry.assets, registry.weights, registry.formats, registry.presets, registry.checkups):
+    hooks = (registry.assets, registry.weights, registry.layouts, registry.formats, registry.presets)
+    for ask in (*hooks, registry.checkups):
         ask()  # each hook is called once, so that a failing one shows
     if as_json:
         print_json({"plugins": [_plugin(item) for item in registry.plugins]})
@@ -219,7 +220,7 @@ def assets_add(
 def inspect(
     ctx: typer.Context,
     file: Annotated[
-        Path, typer.Argument(metavar="FILE", help="Weights, store, run, motion, body model, log, glb.")
+        Path, typer.Argument(metavar="FILE", help="Weights, store, run, data, motion, body model, log, glb.")
     ],
     as_json: AsJson = False,
 ) -> None:

@@ -19,7 +19,7 @@ from typing import Any
 from avatarctl.errors import AvatarError, PluginError
 from avatarctl.plugin.registry import OFF, Plugin, Registry, one_line
 from avatarctl.plugin.spec import PROJECT
-from avatarctl.plugin.target import Asset, Checkup, Format, Stage, Target, Weights
+from avatarctl.plugin.target import Asset, Checkup, Format, Layout, Stage, Target, Weights
 
 HEAVY = ("torch", "numpy", "pydantic", "typer", "scipy", "h5py", "trimesh", "matplotlib", "av", "numba")
 """Packages that an entry module must not import: it is loaded at every start."""
@@ -73,6 +73,7 @@ def findings(name: str, files: Sequence[Path] = ()) -> Iterator[Finding]:
         if (ref := str(getattr(item, field, "")))
     ]
     declared += [item.run for item in registry.declared(plugin, Checkup)]
+    declared += [item.describe for item in registry.declared(plugin, Layout)]
     registry.declared(plugin, Asset)
     for trouble in plugin.troubles:
         yield Finding(trouble.where, trouble.cause)

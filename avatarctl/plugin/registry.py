@@ -20,7 +20,7 @@ import pluggy
 
 from avatarctl.errors import PluginError, UsageError
 from avatarctl.plugin import spec
-from avatarctl.plugin.target import Asset, Checkup, Format, Target, Weights, resolve
+from avatarctl.plugin.target import Asset, Checkup, Format, Layout, Target, Weights, resolve
 
 log = logging.getLogger(__name__)
 Item = TypeVar("Item")
@@ -30,6 +30,7 @@ OFF = "AVATARCTL_PLUGINS_OFF"
 _HOOKS: dict[type, str] = {
     Asset: "avatarctl_assets",
     Weights: "avatarctl_weights",
+    Layout: "avatarctl_layouts",
     Format: "avatarctl_formats",
     Checkup: "avatarctl_checkups",
 }
@@ -248,6 +249,10 @@ class Registry:
     def weights(self) -> list[Weights]:
         """All declared layouts of weights and embedded weights."""
         return [item for _, item in self._collect("avatarctl_weights", Weights)]
+
+    def layouts(self) -> list[tuple[Plugin, Layout]]:
+        """All declared layouts of data, with their plugins."""
+        return self._collect("avatarctl_layouts", Layout)
 
     def formats(self) -> list[Format]:
         """All declared file formats."""

@@ -7,7 +7,7 @@ from typing import Any
 
 import pluggy
 
-from avatarctl.plugin.target import Asset, Checkup, Format, Target, Weights
+from avatarctl.plugin.target import Asset, Checkup, Format, Layout, Target, Weights
 
 PROJECT = "avatarctl"
 """Name of the pluggy project and of the entry-point group."""
@@ -29,6 +29,11 @@ def avatarctl_assets() -> Iterable[Asset]:  # type: ignore[empty-body]
 @hookspec
 def avatarctl_weights() -> Iterable[Weights]:  # type: ignore[empty-body]
     """Layouts of trained weights that it reads, and weights that it brings."""
+
+
+@hookspec
+def avatarctl_layouts() -> Iterable[Layout]:  # type: ignore[empty-body]
+    """Layouts of data that `avatarctl inspect` knows."""
 
 
 @hookspec

@@ -193,6 +193,27 @@ class Weights:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Layout:
+    """Data that `inspect` knows: a folder by files in it, or an .npz archive by its arrays."""
+
+    name: str
+    summary: str
+    """What such data is, in the words of `inspect`."""
+    describe: str
+    """Ref of `path -> (facts, commands)`: facts in the order of the page, and the commands that take it."""
+    files: tuple[str, ...] = ()
+    """Paths below the folder that are all there."""
+    arrays: tuple[str, ...] = ()
+    """Arrays that are all in the archive."""
+
+    def __post_init__(self) -> None:
+        check_name(self.name, "layout")
+        check_ref(self.describe, f"layout '{self.name}': describe")
+        if bool(self.files) == bool(self.arrays):
+            raise ValueError(f"layout '{self.name}': expected files of a folder, or arrays of an archive")
+
+
+@dataclass(frozen=True, kw_only=True)
 class Format:
     """A file format that results are written in."""
 

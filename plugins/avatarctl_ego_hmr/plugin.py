@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from avatarctl.api import Checkup, Link, Stage, Target, Weights, hookimpl
+from avatarctl.api import Checkup, Layout, Link, Stage, Target, Weights, hookimpl
 
 HERE = Path(__file__).parent
 PACKAGE = "avatarctl_ego_hmr"
@@ -105,6 +105,17 @@ def avatarctl_checkups() -> Iterator[Checkup]:
         name="ego-hmr",
         summary="EgoBody copy or its zips, prepared points, body models (--data EGOBODY --weights FOLDER)",
         run=f"{PACKAGE}.checkup:run",
+    )
+
+
+@hookimpl
+def avatarctl_layouts() -> Iterator[Layout]:
+    """What `avatarctl inspect` knows of EgoBody."""
+    yield Layout(
+        name="egobody-annotations",
+        summary="annotations of EgoBody: who is seen in each picture, with box, keypoints, body and camera",
+        describe=f"{PACKAGE}.inspecting:annotation",
+        arrays=("imgname", "global_orient_pv", "transl_pv", "valid_keypoints"),
     )
 
 

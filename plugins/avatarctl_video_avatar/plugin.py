@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from avatarctl.api import Target, Weights, hookimpl
+from avatarctl.api import Layout, Target, Weights, hookimpl
 
 HERE = Path(__file__).parent
 PACKAGE = "avatarctl_video_avatar"
@@ -90,6 +90,17 @@ def avatarctl_targets() -> Iterator[Target]:
         run=f"{PACKAGE}.demo:run",
         settings=f"{PACKAGE}.settings_demo:Demo",
         examples=("avatarctl demo video-avatar --out avatar",),
+    )
+
+
+@hookimpl
+def avatarctl_layouts() -> Iterator[Layout]:
+    """What `avatarctl inspect` knows of recordings."""
+    yield Layout(
+        name="prepared-recording",
+        summary="prepared recording of a person, for video-avatar",
+        describe=f"{PACKAGE}.inspecting:recording",
+        files=("mesh_infos.pkl",),
     )
 
 

@@ -105,7 +105,7 @@ def run(settings: PrepareSynthetic, run: Run) -> None:
     write(settings, run)
     folder = settings.into
     run.output(folder / MESHES, "prepared")
-    run.report(rows_of(json.loads((folder / MARK).read_text("utf-8"))["split"]))
+    run.report(rows_of(marked(folder)["split"]))
     run.log.info("next: avatarctl train video-avatar -c toy --data %s", folder)
 
 
@@ -160,10 +160,7 @@ def begin(folder: Path, about: dict[str, Any], *, replace: bool) -> bool:
             raise DataError(f"{folder}: holds something else", hint="name an empty folder with --into")
         mark(folder, about, None)
         return False
-    try:
-        found = json.loads(path.read_text("utf-8"))
-    except ValueError as error:
-        raise DataError(f"{path}: cannot be read: {error}", hint="delete the folder") from error
+    found = marked(folder)
     if found.get("options") == about and found.get("split"):
         return True
     if found.get("options") != about and not replace:
@@ -175,6 +172,22 @@ def begin(folder: Path, about: dict[str, Any], *, replace: bool) -> bool:
     shutil.rmtree(folder)
     mark(folder, about, None)
     return False
+
+
+def marked(folder: Path) -> dict[str, Any]:
+    """What the mark of a folder says: options, and the split once all is there.
+
+    Raises:
+        DataError: It is broken.
+    """
+    path = folder / MARK
+    try:
+        found = json.loads(path.read_text("utf-8"))
+    except ValueError as error:
+        raise DataError(f"{path}: cannot be read: {error}", hint="delete the folder") from error
+    if not isinstance(found, dict):
+        raise DataError(f"{path}: found {type(found).__name__}", hint="delete the folder")
+    return found
 
 
 def mark(folder: Path, about: dict[str, Any], split: dict[str, Any] | None) -> None:

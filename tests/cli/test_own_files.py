@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import pickle
 import struct
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
@@ -15,6 +16,7 @@ import numpy as np
 import pytest
 import torch
 
+from avatarctl.api import Layout
 from avatarctl.checkpoints import native
 from avatarctl.cli.main import main
 from avatarctl.data.writer import StoreWriter, write_part
@@ -190,6 +192,51 @@ def test_arrays_of_no_known_kind_are_listed(say: Say, tmp_path: Path) -> None:
     with h5py.File(tmp_path / "any.h5", "w") as file:
         file["group/values"] = np.zeros((2, 3))
     assert inspected(say, "any.h5")["arrays"] == {"group/values": "float64 [2, 3]"}
+
+
+def test_poses_without_a_path_or_a_rate_are_no_motion(say: Say, tmp_path: Path) -> None:
+    np.savez(tmp_path / "means.npz", pose=np.zeros(144), shape=np.zeros(10))
+    (tmp_path / "means.pkl").write_bytes(pickle.dumps({"pose": np.zeros(144)}, protocol=2))
+    assert inspected(say, "means.npz")["what"] == "archive of arrays"
+    assert inspected(say, "means.pkl")["what"] == "pickle"
+
+
+LAYOUTS = """
+from avatarctl.api import Layout, hookimpl
+
+@hookimpl
+def avatarctl_layouts():
+    yield Layout(name="toys", summary="box of toys", describe="toy_layouts:box", files=("toys.txt", "lid"))
+    yield Layout(name="wheels", summary="wheels", describe="toy_layouts:wheels", arrays=("rims", "poses"))
+
+def box(path):
+    return {"toys": (path / "toys.txt").read_text()}, [f"avatarctl train toy --data {path}"]
+
+def wheels(path):
+    return {}, []
+"""
+
+
+def test_a_plugin_says_what_its_data_are(say: Say, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delitem(sys.modules, "toy_layouts", raising=False)
+    (tmp_path / "toy_layouts.py").write_text(LAYOUTS)
+    (tmp_path / "box").mkdir()
+    (tmp_path / "box" / "toys.txt").write_text("bear")
+    typed = ("--plugin", "toy_layouts.py", "inspect", "box", "--json")
+    assert say(*typed)[0] == 5  # without its lid it is no box of toys
+    (tmp_path / "box" / "lid").mkdir()
+    found = json.loads(say(*typed)[1])
+    assert (found["kind"], found["what"], found["facts"]) == ("data", "box of toys", {"toys": "bear"})
+    assert found["read_by"] == ["avatarctl train toy --data box"]
+    np.savez(tmp_path / "motion.npz", poses=np.zeros((2, 66)), rims=np.ones(4))
+    found = json.loads(say("--plugin", "toy_layouts.py", "inspect", "motion.npz", "--json")[1])
+    assert (found["what"], found["arrays"]["rims"]) == ("wheels", "float64 [4]")
+
+
+@pytest.mark.parametrize("given", [{}, {"files": ("a",), "arrays": ("b",)}])
+def test_a_layout_is_of_a_folder_or_of_an_archive(given: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match="layout 'toys': expected files of a folder, or arrays"):
+        Layout(name="toys", summary="box of toys", describe="toys:box", **given)
 
 
 BROKEN = {

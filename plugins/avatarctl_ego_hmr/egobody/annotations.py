@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 
 import numpy as np
 import torch
@@ -103,8 +103,19 @@ def read_annotations(files: Folder, split: str) -> Annotations:
     """
     name = annotation_file(files, split)
     with files.local(name) as path:
-        arrays = read_npz(path, ("imgname", "gender", *SHAPES))
-    shown = files.shown(name)
+        return annotations_in(path, files.shown(name))
+
+
+def annotations_in(path: Path, shown: str) -> Annotations:
+    """The annotations in a file.
+
+    Args:
+        shown: Where it is, for messages.
+
+    Raises:
+        DataError: As `read_annotations`.
+    """
+    arrays = read_npz(path, ("imgname", "gender", *SHAPES))
     missing = [key for key in ("imgname", "gender", *SHAPES) if key not in arrays]
     if missing:
         raise DataError(f"{shown}: {', '.join(missing)}: missing", hint=HINT)

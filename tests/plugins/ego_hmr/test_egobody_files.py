@@ -15,6 +15,7 @@ from avatarctl_ego_hmr.egobody.transforms import FLIP
 from egobody_mini import RECORDINGS, annotation, arrays_of, egobody, spoil, zipped
 from PIL import Image
 
+from avatarctl.cli.main import main
 from avatarctl.errors import DataError
 
 PICKLE = "transf_matrices_all_seqs.pkl"
@@ -43,6 +44,29 @@ def test_names_are_cut_to_their_last_five_components_however_they_begin(root):
     spoil(root, "test", imgname=np.array([f"/mnt/ssd/deep/er/{name}" for name in names]))
     found = EgoBody(root).annotations("test")
     assert [found.key(index) for index in range(6)] == list(names)
+
+
+def test_inspect_says_what_an_annotation_file_is(root, capsys, monkeypatch):
+    monkeypatch.chdir(root.parent)
+    path = annotation(root, "test").relative_to(root.parent)
+    assert main(["inspect", str(path), "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["what"].startswith("annotations of EgoBody")
+    seen = (arrays_of(root, "test")["valid_keypoints"][..., 2] > 0).sum() / 6
+    assert found["facts"] == {
+        "people": "6, one a picture",
+        "recordings": f"1: {TEST}",
+        "bodies": "3 male, 3 female",
+        "keypoints": f"{seen:.1f} of 25 detected on average",
+    }
+    assert "avatarctl infer ego-hmr --data egobody" in found["read_by"]
+
+    shutil.copy(path, "mine.npz")
+    assert main(["inspect", "mine.npz", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["read_by"] == []
+    spoil(root, "test", fx=None)
+    assert main(["inspect", str(path)]) == 5
+    assert f"{path}: fx: missing" in capsys.readouterr().err.replace("\n       ", " ")
 
 
 def test_both_folder_names_are_read(root):
