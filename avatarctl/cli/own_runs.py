@@ -18,7 +18,7 @@ runs_app = new_app("Runs: list them, or show one.")
 
 @runs_app.callback(invoke_without_command=True)
 def runs(ctx: typer.Context, as_json: AsJson = False) -> None:
-    """All runs under the runs folder, oldest first."""
+    """All runs under the runs folder, and trainings made with --out, oldest first."""
     if ctx.invoked_subcommand is not None:
         return
     from avatarctl.runs import folder, index

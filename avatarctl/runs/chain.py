@@ -35,6 +35,8 @@ def create(
 ) -> Chain:
     """A new chain in `out`, or in the first free number of its kind."""
     made = Chain(folders.create(verb, target, "all", out), verb, target, tuple(links), tuple(words))
+    if out is not None:
+        folders.note_elsewhere(made.folder, verb, target, "all")
     content = {
         "schema": SCHEMA,
         "verb": verb,
@@ -76,11 +78,12 @@ def resumed(what: str, verb: str, target: str) -> Chain:
     folder = Path(what)
     if what == "last":
         base = folders.root() / kind
-        found = sorted(path for path in base.iterdir() if is_chain(path)) if base.is_dir() else []
+        every = [*(base.iterdir() if base.is_dir() else ()), *folders.elsewhere(base)]
+        found = sorted(filter(is_chain, every), key=lambda path: ((path / FILE).stat().st_mtime_ns, path))
         if not found:
             raise UsageError(
                 f"there is no chain of {kind} in {folders.root()} yet",
-                hint=f"avatarctl {verb} {target} --stage all",
+                hint=f"avatarctl {verb} {target} --stage all, or name the folder of one: --resume FOLDER",
             )
         folder = found[-1]
     elif not is_chain(folder):

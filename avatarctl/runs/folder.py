@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import logging
 import os
 import socket
 from collections.abc import Iterator
@@ -14,6 +15,7 @@ from typing import Any
 from avatarctl.errors import DataError, UsageError
 from avatarctl.files import write_failure
 
+log = logging.getLogger(__name__)
 MANIFEST = "manifest.json"
 SETTINGS = "settings.yaml"
 LOG = "log.txt"
@@ -22,6 +24,8 @@ STEPS = "metrics.jsonl"
 LOCK = ".lock"
 CHECKPOINTS = "checkpoints"
 WEIGHTS = "weights.safetensors"
+ELSEWHERE = "elsewhere.txt"
+"""Beside the numbered runs of a kind: the folders of trainings that were made with --out, one a line."""
 
 
 def root() -> Path:
@@ -74,6 +78,41 @@ def _given(folder: Path) -> Path:
     except OSError as error:
         raise write_failure(folder, error) from error
     return folder
+
+
+def note_elsewhere(folder: Path, verb: str, target: str, stage: str = "") -> None:
+    """Write down where a training made with --out is, so that it is found like the numbered ones.
+
+    The training goes on where that is not possible.
+    """
+    parent, place = root() / kind(verb, target, stage), folder.resolve()
+    if place.parent.parent == root().resolve():
+        return
+    try:
+        parent.mkdir(parents=True, exist_ok=True)
+        with (parent / ELSEWHERE).open("a", encoding="utf-8") as file:
+            file.write(f"{place}\n")
+    except OSError as error:
+        log.warning(
+            "%s: cannot be written (%s): --resume last and latest will not find %s",
+            parent / ELSEWHERE,
+            error.strerror,
+            folder,
+        )
+
+
+def elsewhere(parent: Path) -> list[Path]:
+    """The folders of a kind of run that are written down beside its numbered ones, oldest first.
+
+    Raises:
+        DataError: The record cannot be read.
+    """
+    path = parent / ELSEWHERE
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
+    except (OSError, ValueError) as error:
+        raise DataError(f"{path}: cannot be read: {error}", hint="delete it") from error
+    return [Path(line) for line in dict.fromkeys(lines) if line]
 
 
 @contextmanager

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ from typing import Any
 from avatarctl.errors import AvatarError, DataError, UsageError
 from avatarctl.runs import chain as chain_of_trainings
 from avatarctl.runs import manifest
-from avatarctl.runs.folder import CHECKPOINTS, WEIGHTS, is_run, kind, root
+from avatarctl.runs.folder import CHECKPOINTS, WEIGHTS, elsewhere, is_run, kind, root
 from avatarctl.runs.manifest import Manifest
 
 log = logging.getLogger(__name__)
@@ -22,9 +22,13 @@ Accept = Callable[[Mapping[str, Any]], bool]
 
 
 def runs() -> list[tuple[Path, Manifest]]:
-    """All runs under the runs folder that can be read, oldest first."""
+    """All runs under the runs folder, and trainings made with --out, that can be read, oldest first."""
+    return _read(_folders())
+
+
+def _read(folders: Iterable[Path]) -> list[tuple[Path, Manifest]]:
     found = []
-    for folder in _folders():
+    for folder in folders:
         try:
             found.append((folder, manifest.read(folder)))
         except AvatarError as error:
@@ -36,11 +40,15 @@ def _folders() -> Iterator[Path]:
     base = root()
     if base.is_dir():
         for parent in sorted(path for path in base.iterdir() if path.is_dir()):
-            for path in sorted(parent.iterdir()):
-                if chain_of_trainings.is_chain(path):
-                    yield from chain_of_trainings.read(path).runs()
-                elif is_run(path):
-                    yield path
+            yield from _of_kind(parent)
+
+
+def _of_kind(parent: Path) -> Iterator[Path]:
+    for path in [*sorted(parent.iterdir()), *elsewhere(parent)]:
+        if chain_of_trainings.is_chain(path):
+            yield from chain_of_trainings.read(path).runs()
+        elif is_run(path):
+            yield path
 
 
 def find(what: str | Path) -> Path:
@@ -66,9 +74,9 @@ def find(what: str | Path) -> Path:
     if number.isdecimal() and is_run(folder := root() / name / f"{int(number):03d}"):
         return folder
     if words and (root() / words).is_dir():
-        newest = [folder for folder, _ in runs() if name_of(folder).startswith(f"{words}/")]
-        if newest:
-            return newest[-1]
+        of_kind = _read(_of_kind(root() / words))
+        if of_kind:
+            return of_kind[-1][0]
     names = [name_of(folder) for folder in _folders()]
     near = get_close_matches(words, names, n=1, cutoff=0.4)
     raise DataError(
@@ -78,8 +86,8 @@ def find(what: str | Path) -> Path:
 
 
 def name_of(folder: Path) -> str:
-    """What a run is called: its path below the runs folder."""
-    return folder.relative_to(root()).as_posix()
+    """What a run is called: its path below the runs folder, the whole path where it is not there."""
+    return folder.relative_to(root()).as_posix() if folder.is_relative_to(root()) else str(folder)
 
 
 def last_of_chain(folder: Path) -> Path | None:
@@ -98,7 +106,8 @@ def newest(verb: str, target: str, stage: str = "") -> Path:
     found = [folder for folder, about in runs() if about.what == what]
     if not found:
         raise UsageError(
-            f"there is no run of {kind(verb, target, stage)} in {root()} yet", hint="start one first"
+            f"there is no run of {kind(verb, target, stage)} in {root()} yet",
+            hint="start one first, or name the folder of one: --resume FOLDER",
         )
     return found[-1]
 

@@ -18,8 +18,8 @@ from avatarctl.device.noise import stream_seed
 from avatarctl.device.precision import check, switches
 from avatarctl.errors import AvatarError, Stopped, UsageError
 from avatarctl.files import long_name, sweep, write_failure
+from avatarctl.runs import chain, index, saving
 from avatarctl.runs import folder as folders
-from avatarctl.runs import index, saving
 from avatarctl.runs import resume as resuming
 from avatarctl.runs.events import Observers, observers_of
 from avatarctl.runs.logs import FileLog, logged
@@ -130,6 +130,9 @@ def _created(request: Request, stack: ExitStack) -> tuple[Path, Manifest]:
     _describe(about, request)
     place = folders.create(request.verb, request.target, request.stage, request.out)
     stack.enter_context(folders.locked(place))
+    # Only trainings have checkpoints to go on from; those of a chain are found through its folder.
+    if request.out is not None and request.verb == "train" and not chain.is_chain(place.parent):
+        folders.note_elsewhere(place, request.verb, request.target, request.stage)
     return place, about
 
 

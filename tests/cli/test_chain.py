@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from functools import partial
 from pathlib import Path
 
@@ -62,6 +63,17 @@ def test_a_chain_is_resumed_where_it_failed_with_the_words_it_began_with(command
     assert answer.code == 0, answer.err
     assert "training 1 of 2" not in answer.err
     assert settings_of(tmp_path, "two")["width"] == 3
+
+
+def test_a_chain_made_with_out_is_resumed_and_its_runs_are_listed_once(command, tmp_path):
+    assert command("train", "chain", "--stage", "all").code == 0
+    assert command("train", "chain", "--stage", "all", "--out", "mine").code == 0
+    shutil.rmtree(tmp_path / "mine" / "two")
+    assert command("train", "chain", "--stage", "all", "--resume", "last").code == 0
+    runs = [run["run"] for run in command("runs", "--json").json["runs"]]
+    numbered = [str(Path(run).relative_to("runs")) for run in runs if not Path(run).is_absolute()]
+    assert numbered == ["train-chain-all/001/one", "train-chain-all/001/two"]
+    assert runs[2:] == [str(tmp_path / "mine" / name) for name in ("one", "two")]
 
 
 def test_a_chain_that_never_began_is_not_in_the_way(command, tmp_path):

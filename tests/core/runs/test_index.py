@@ -1,4 +1,5 @@
 import json
+import shutil
 
 import pytest
 import torch
@@ -50,6 +51,47 @@ def test_latest_is_the_newest_finished_run_that_is_accepted(three):
     with pytest.raises(DataError, match=r"003 \(interrupted\).*002 \(other settings\)") as caught:
         index.latest("train", "tiny", "first", lambda settings: False)
     assert "avatarctl train tiny --stage first" in caught.value.hint
+
+
+def test_trainings_made_with_out_are_found_like_numbered_ones(three, opened, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with opened(out="mine") as run:
+        run.output(weights(run.folder), "weights")
+    place = tmp_path / "mine"
+    assert [folder for folder, _ in index.runs()] == [*three, place]
+    assert index.newest("train", "tiny", "first") == place
+    assert index.latest("train", "tiny", "first") == place
+    assert index.find("last") == index.find("train-tiny-first") == place
+    assert index.find(index.name_of(place)) == place
+    shutil.rmtree(place)
+    assert [folder for folder, _ in index.runs()] == three
+    with opened(out="mine"):
+        pass
+    assert [folder for folder, _ in index.runs()] == [*three, place]
+
+
+def test_only_trainings_elsewhere_are_written_down(opened, tmp_path, runs_root):
+    with opened(verb="infer", stage="", out=tmp_path / "pictures"):
+        pass
+    assert not runs_root.exists()
+    with opened(out=runs_root / "train-tiny-first" / "named"):
+        pass
+    assert [index.name_of(folder) for folder, _ in index.runs()] == ["train-tiny-first/named"]
+    assert not list(runs_root.rglob("elsewhere.txt"))
+
+
+def test_a_training_goes_on_where_its_place_cannot_be_written_down(opened, tmp_path, runs_root, caplog):
+    runs_root.write_text("a file")
+    with opened(out=tmp_path / "mine") as run:
+        pass
+    assert manifest.read(run.folder).status == "finished"
+    assert "--resume last and latest will not find" in caplog.text
+
+
+def test_a_record_that_is_no_text_is_named(three, runs_root):
+    (runs_root / "train-tiny-first" / "elsewhere.txt").write_bytes(b"\xff\xfe")
+    with pytest.raises(DataError, match=r"elsewhere\.txt: cannot be read"):
+        index.runs()
 
 
 def test_broken_runs_are_passed_over(three, runs_root):

@@ -192,6 +192,14 @@ def test_resume_takes_the_folder_and_lists_what_changed(opened):
     assert not list((folder / "checkpoints").iterdir())
 
 
+def test_last_is_also_a_training_made_with_out(opened, tmp_path):
+    stopped(opened)
+    folder = stopped(opened, out=tmp_path / "mine")
+    assert resume_point("last", "train", "tiny", "first").folder == folder
+    with opened(resume="last") as run:
+        assert run.folder == folder
+
+
 class Shaped(dict):
     """Settings that name their network fields."""
 
@@ -216,8 +224,9 @@ def test_changes_of_the_network_are_refused_with_both_values(opened):
 
 
 def test_a_run_of_something_else_or_none_cannot_be_resumed(opened):
-    with pytest.raises(UsageError, match="there is no run of train-tiny-first"):
+    with pytest.raises(UsageError, match="there is no run of train-tiny-first") as caught:
         resume_point("last", "train", "tiny", "first")
+    assert caught.value.hint.endswith("--resume FOLDER")
     folder = stopped(opened)
     with pytest.raises(UsageError, match="is a run of train-tiny-first, not of train-tiny-second"):
         resume_point(folder, "train", "tiny", "second")

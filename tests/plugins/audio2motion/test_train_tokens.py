@@ -228,7 +228,8 @@ def test_what_cannot_be_trained_is_a_line(words, code, message, small_store, tmp
 
 
 @pytest.mark.slow
-def test_two_processes_train_the_codec_of_one(small_store, tmp_path):
+def test_two_processes_train_the_codec_of_one(small_store, tmp_path, monkeypatch):
+    monkeypatch.setenv("AVATARCTL_RUNS", str(tmp_path / "runs"))
     preset = tmp_path / "tiny.yaml"
     words = {**SHORT, "network": CODEC.model_dump(), "loop": loop().model_dump(), "revive_below": 0.1}
     preset.write_text(json.dumps(words))

@@ -213,8 +213,9 @@ def test_kimg_become_steps(tmp_path: Path) -> None:
 
 
 def test_photos_of_another_body_are_refused(
-    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setenv("AVATARCTL_RUNS", str(tmp_path / "runs"))
     words = settings(data, body="smpl").model_dump(mode="json")
     (tmp_path / "tiny.yaml").write_text(yaml.safe_dump(words))
     code = main(
