@@ -2,6 +2,9 @@
 
 The reference of `sweeps_compiled`: the same operations on float32 in the same order. A sweep goes through the
 samples one after the other; those on a diagonal plane do not depend on one another and are computed at once.
+
+A sample is left out where no neighbour behind it has another triangle than when the last sweep of this
+direction came by: it has tried them all, and distances only fall, so that nothing would change.
 """
 
 from __future__ import annotations
@@ -15,6 +18,8 @@ SWEEPS = (
 )  # fmt: skip
 """Directions of the sweeps along x, y, z, one after the other."""
 ROUNDS = 2
+NEVER = -len(SWEEPS)
+"""The sweep in which samples without a triangle changed last; those next to the surface did in sweep 0."""
 TINY = np.float32(1e-30)
 F4, F8 = np.float32, np.float64
 
@@ -29,13 +34,13 @@ def distances(triangles: np.ndarray, n: int) -> np.ndarray:
     step = F4(2 / n)
     axis = np.arange(n).astype(F4) * step + F4(-1)
     found, nearest = _band(triangles, n, step, axis)
-    for _ in range(ROUNDS):
-        for direction in SWEEPS:
-            turned = tuple(slice(None, None, sign) for sign in direction)
-            axes = [axis[::sign] for sign in direction]
-            values, owners = found[turned].ravel(), nearest[turned].ravel()
-            _sweep(triangles, values, owners, axes)
-            found[turned], nearest[turned] = (part.reshape(n, n, n) for part in (values, owners))
+    changed = np.where(nearest < 0, NEVER, 0)
+    for number, direction in enumerate(SWEEPS * ROUNDS):
+        turned = tuple(slice(None, None, sign) for sign in direction)
+        axes = [axis[::sign] for sign in direction]
+        parts = [part[turned].ravel() for part in (found, nearest, changed)]
+        _sweep(triangles, *parts, axes, number)
+        found[turned], nearest[turned], changed[turned] = (part.reshape(n, n, n) for part in parts)
     return found
 
 
@@ -63,13 +68,28 @@ def _band(triangles: np.ndarray, n: int, step: np.float32, axis: np.ndarray) -> 
     return found.reshape(n, n, n), nearest.reshape(n, n, n)
 
 
-def _sweep(triangles: np.ndarray, values: np.ndarray, owners: np.ndarray, axes: list[np.ndarray]) -> None:
-    """One sweep towards higher places of turned axes, in place [n^3] each."""
+def _sweep(
+    triangles: np.ndarray,
+    values: np.ndarray,
+    owners: np.ndarray,
+    changed: np.ndarray,
+    axes: list[np.ndarray],
+    number: int,
+) -> None:
+    """One sweep towards higher places of turned axes, in place [n^3] each.
+
+    Args:
+        values, owners: Distances, and the triangles they are of.
+        changed: The sweep in which a sample took its triangle.
+        number: That of this sweep.
+    """
     n = len(axes[0])
-    for plane in _planes(n):
+    backs = [(bits & 1) * n**2 + (bits >> 1 & 1) * n + (bits >> 2) for bits in range(1, 8)]
+    for every in _planes(n):
+        plane = every[changed[every[:, None] - backs].max(axis=1) > number - len(SWEEPS)]
         i, j, k = plane // n**2, plane // n % n, plane % n
-        for bits in range(1, 8):
-            back = (bits & 1) * n**2 + (bits >> 1 & 1) * n + (bits >> 2)
+        before = owners[plane]
+        for back in backs:
             theirs = owners[plane - back]
             rows = np.flatnonzero((theirs >= 0) & (theirs != owners[plane]))
             if not len(rows):
@@ -78,6 +98,7 @@ def _sweep(triangles: np.ndarray, values: np.ndarray, owners: np.ndarray, axes: 
             away = distance([axes[0][i[rows]], axes[1][j[rows]], axes[2][k[rows]]], triangles[theirs])
             nearer = away < values[here]
             values[here[nearer]], owners[here[nearer]] = away[nearer], theirs[nearer]
+        changed[plane[owners[plane] != before]] = number
 
 
 @cache

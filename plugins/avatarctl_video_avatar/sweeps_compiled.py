@@ -5,7 +5,7 @@ from __future__ import annotations
 import numba
 import numpy as np
 
-from avatarctl_video_avatar.sweeps import ROUNDS, SWEEPS, TINY
+from avatarctl_video_avatar.sweeps import NEVER, ROUNDS, SWEEPS, TINY
 
 F4, F8 = np.float32, np.float64
 TRIED = 4
@@ -19,9 +19,9 @@ def distances(triangles: np.ndarray, n: int) -> np.ndarray:
     triangles = np.ascontiguousarray(triangles)
     tried = np.full((n, n, n, TRIED), -1, np.int32)
     _band(triangles, found, nearest, step)
-    for _ in range(ROUNDS):
-        for direction in SWEEPS:
-            _sweep(triangles, found, nearest, tried, step, *direction)
+    changed = np.where(nearest < 0, np.int8(NEVER), np.int8(0))
+    for number, direction in enumerate(SWEEPS * ROUNDS):
+        _sweep(triangles, found, nearest, tried, changed, number, step, *direction)
     return found
 
 
@@ -46,7 +46,7 @@ def _band(triangles, found, nearest, step):  # type: ignore[no-untyped-def]  # n
 
 
 @numba.njit(cache=True, nogil=True)
-def _sweep(triangles, found, nearest, tried, step, di, dj, dk):  # type: ignore[no-untyped-def]  # numba infers
+def _sweep(triangles, found, nearest, tried, changed, number, step, di, dj, dk):  # type: ignore[no-untyped-def]  # numba infers
     n = len(found)
     for place_i in range(1, n):
         i = place_i if di > 0 else n - 1 - place_i
@@ -54,19 +54,27 @@ def _sweep(triangles, found, nearest, tried, step, di, dj, dk):  # type: ignore[
             j = place_j if dj > 0 else n - 1 - place_j
             for place_k in range(1, n):
                 k = place_k if dk > 0 else n - 1 - place_k
+                if _latest(changed, i, j, k, i - di, j - dj, k - dk) <= number - len(SWEEPS):
+                    continue
+                best, own, late = found[i, j, k], nearest[i, j, k], tried[i, j, k]
                 for bits in range(1, 8):
                     theirs = nearest[i - di * (bits & 1), j - dj * (bits >> 1 & 1), k - dk * (bits >> 2)]
-                    if theirs < 0 or theirs == nearest[i, j, k] or _has(tried[i, j, k], theirs):
+                    if theirs < 0 or theirs == own or _has(late, theirs):
                         continue
                     away = _distance(_place(i, step), _place(j, step), _place(k, step), triangles[theirs])
-                    late = theirs
-                    if away < found[i, j, k]:
-                        late = nearest[i, j, k]
-                        found[i, j, k] = away
-                        nearest[i, j, k] = theirs
                     for slot in range(TRIED - 1, 0, -1):
-                        tried[i, j, k, slot] = tried[i, j, k, slot - 1]
-                    tried[i, j, k, 0] = late
+                        late[slot] = late[slot - 1]
+                    late[0] = theirs
+                    if away < best:
+                        best, own, late[0] = away, theirs, own
+                if own != nearest[i, j, k]:
+                    found[i, j, k], nearest[i, j, k], changed[i, j, k] = best, own, number
+
+
+@numba.njit(cache=True, nogil=True)
+def _latest(changed, i, j, k, bi, bj, bk):  # type: ignore[no-untyped-def]  # numba infers
+    level = max(changed[bi, j, k], changed[i, bj, k], changed[bi, bj, k])
+    return max(level, changed[i, j, bk], changed[bi, j, bk], changed[i, bj, bk], changed[bi, bj, bk])
 
 
 @numba.njit(cache=True, nogil=True)

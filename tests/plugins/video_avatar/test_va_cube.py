@@ -1,5 +1,7 @@
 """Signed distances on a cube, and dilated meshes."""
 
+import itertools
+
 import igl
 import numpy as np
 import pytest
@@ -69,12 +71,51 @@ def test_where_two_parts_overlap_is_outside_as_published():
     assert [bool(middle[at[x]] < 0) for x in (-0.4, 0.0, 0.4)] == [True, False, True]
 
 
-def test_compiled_sweeps_give_the_numbers_of_plain_ones():
+def handed_on(triangles, n):
+    """Distances by sweeps that leave no sample out, one sample and one neighbour after the other."""
+    axis = np.arange(n).astype(np.float32) * np.float32(2 / n) + np.float32(-1)
+    found, nearest = sweeps._band(triangles, n, np.float32(2 / n), axis)
+    places = [part.ravel() for part in np.meshgrid(axis, axis, axis, indexing="ij")]
+    away = np.stack([sweeps.distance(places, np.repeat(one[None], n**3, 0)) for one in triangles], axis=1)
+    away = away.reshape(n, n, n, -1)
+    for di, dj, dk in sweeps.SWEEPS * sweeps.ROUNDS:
+        i, j, k = (range(1, n) if sign > 0 else range(n - 2, -1, -1) for sign in (di, dj, dk))
+        for at in itertools.product(i, j, k):
+            for bits in range(1, 8):
+                back = (di * (bits & 1), dj * (bits >> 1 & 1), dk * (bits >> 2))
+                theirs = nearest[tuple(np.subtract(at, back))]
+                if theirs >= 0 and away[at][theirs] < found[at]:
+                    found[at], nearest[at] = away[at][theirs], theirs
+    return found
+
+
+def jumble():
+    """Small triangles in a few places, far from one another: fronts of distances meet everywhere."""
+    noise = np.random.default_rng(3)
+    middles, corners = noise.uniform(-0.9, 0.9, (40, 1, 3)), noise.normal(0, 0.05, (40, 3, 3))
+    return (middles + corners).astype(np.float32)
+
+
+def sphere():
+    vertices, faces = mesh_of(trimesh.creation.icosphere(subdivisions=1, radius=0.4), moved=(0.3, 0.2, -0.1))
+    return vertices.astype(np.float32)[faces]
+
+
+@pytest.mark.parametrize("triangles", [jumble(), sphere()], ids=["jumble", "sphere"])
+def test_samples_that_are_left_out_change_no_bit(triangles):
+    wanted = handed_on(triangles, 14)
+    np.testing.assert_array_equal(sweeps.distances(triangles, 14), wanted)
     pytest.importorskip("numba")
     from avatarctl_video_avatar import sweeps_compiled
 
-    vertices, faces = ball()
-    triangles = vertices.astype(np.float32)[faces]
+    np.testing.assert_array_equal(sweeps_compiled.distances(triangles, 14), wanted)
+
+
+@pytest.mark.parametrize("triangles", [jumble(), sphere()], ids=["jumble", "sphere"])
+def test_compiled_sweeps_give_the_numbers_of_plain_ones(triangles):
+    pytest.importorskip("numba")
+    from avatarctl_video_avatar import sweeps_compiled
+
     np.testing.assert_array_equal(sweeps_compiled.distances(triangles, N), sweeps.distances(triangles, N))
 
 
