@@ -80,20 +80,6 @@ def directions_of(
     return directions
 
 
-def rays_of(
-    intrinsics: np.ndarray, extrinsics: np.ndarray, size: tuple[int, int], step: int = 1
-) -> tuple[np.ndarray, np.ndarray]:
-    """Origin [3] and unit directions [ceil(H / step), ceil(W / step), 3] of a picture.
-
-    Args:
-        intrinsics, extrinsics: As `directions_of` has them.
-        size: Rows and columns of the whole picture.
-        step: Every so many rows and columns.
-    """
-    rows, columns = (np.arange(0, length, step) for length in size)
-    return origin_of(extrinsics), directions_of(intrinsics, extrinsics, rows[:, None], columns)
-
-
 def without_zeros(directions: np.ndarray) -> np.ndarray:
     """Directions [..., 3] none of whose components is near zero."""
     # parity: the published intersection changes negative ones too, and the rays keep it (spec 9, Q8).

@@ -15,8 +15,9 @@ from avatarctl_video_avatar.patches import PatchSettings
 from avatarctl_video_avatar.prepared import Prepared
 from avatarctl_video_avatar.rays import (
     camera_from_body,
+    directions_of,
     intersect_box,
-    rays_of,
+    origin_of,
     rotation_of,
     without_zeros,
 )
@@ -49,8 +50,8 @@ def check_rays(case: dict[str, Any], arrays: Arrays, folder: Path) -> Arrays:
     """Rays of a camera, their crossings of a box, and their depths in a mesh."""
     config = case["config"]
     extrinsics = camera_from_body(arrays["E_world"], rotation_of(arrays["Rh"]), arrays["Th"])
-    origin, directions = rays_of(arrays["K"], extrinsics, (config["H"], config["W"]))
-    before = directions.reshape(-1, 3)
+    origin, pixels = origin_of(extrinsics), np.mgrid[: config["H"], : config["W"]]
+    before = directions_of(arrays["K"], extrinsics, *pixels).reshape(-1, 3)
     after = without_zeros(before)
     crossings = intersect_box(origin, after, arrays["bbox"])
     near, far = crossings.near[crossings.meets], crossings.far[crossings.meets]

@@ -11,7 +11,6 @@ from avatarctl_video_avatar.rays import (
     directions_of,
     intersect_box,
     origin_of,
-    rays_of,
     rotation_of,
     window_of,
     without_zeros,
@@ -30,15 +29,19 @@ def camera(seed: int, distance: float = 3.0) -> np.ndarray:
     return extrinsics
 
 
+def every_direction(extrinsics: np.ndarray) -> np.ndarray:
+    """Directions of all pixels [H, W, 3]."""
+    return without_zeros(directions_of(INTRINSICS, extrinsics, *np.mgrid[: SIZE[0], : SIZE[1]]))
+
+
 def test_a_ray_goes_through_its_pixel() -> None:
     extrinsics = camera(0)
-    origin, directions = rays_of(INTRINSICS, extrinsics, SIZE, 5)
-    assert directions.shape == (10, 13, 3)
-    points = (origin + 2.5 * directions) @ extrinsics[:3, :3].T + extrinsics[:3, 3]
+    rows, columns = np.mgrid[:48:5, :64:5]
+    directions = directions_of(INTRINSICS, extrinsics, rows, columns)
+    points = (origin_of(extrinsics) + 2.5 * directions) @ extrinsics[:3, :3].T + extrinsics[:3, 3]
     seen = points @ INTRINSICS.T
-    columns, rows = seen[..., 0] / seen[..., 2], seen[..., 1] / seen[..., 2]
-    np.testing.assert_allclose(columns, np.broadcast_to(np.arange(0, 64, 5), columns.shape), atol=1e-9)
-    np.testing.assert_allclose(rows, np.broadcast_to(np.arange(0, 48, 5)[:, None], rows.shape), atol=1e-9)
+    np.testing.assert_allclose(seen[..., 0] / seen[..., 2], columns, atol=1e-9)
+    np.testing.assert_allclose(seen[..., 1] / seen[..., 2], rows, atol=1e-9)
     np.testing.assert_allclose(np.linalg.norm(directions, axis=-1), 1, atol=1e-11)
 
 
@@ -53,8 +56,7 @@ def test_a_point_of_the_body_is_seen_where_it_stands_in_the_world() -> None:
 @pytest.mark.parametrize("seed", range(4))
 def test_crossings_agree_with_the_slab_method(seed: int) -> None:
     extrinsics = camera(seed)
-    origin, directions = rays_of(INTRINSICS, extrinsics, SIZE)
-    directions = without_zeros(directions)
+    origin, directions = origin_of(extrinsics), every_direction(extrinsics)
     low, high = BOX[0] - GROWN, BOX[1] + GROWN
     first, second = (low - origin) / directions, (high - origin) / directions
     near, far = np.minimum(first, second).max(axis=-1), np.maximum(first, second).min(axis=-1)
@@ -69,16 +71,14 @@ def test_a_box_behind_the_camera_is_not_met() -> None:
     extrinsics = camera(0, distance=-3.0)
     found = box_in_picture(INTRINSICS, extrinsics, BOX, SIZE)
     assert not found.meets.any()
-    directions = without_zeros(directions_of(INTRINSICS, extrinsics, *np.mgrid[:48, :64]))
-    assert not intersect_box(origin_of(extrinsics), directions, BOX).meets.any()
+    assert not intersect_box(origin_of(extrinsics), every_direction(extrinsics), BOX).meets.any()
 
 
 @pytest.mark.parametrize("distance", [0.2, 1.2, 3.0, 30.0])
 def test_the_window_of_a_picture_loses_no_ray(distance: float) -> None:
     for seed in range(6):
         extrinsics = camera(seed, distance)
-        origin, directions = rays_of(INTRINSICS, extrinsics, SIZE)
-        everywhere = intersect_box(origin, without_zeros(directions), BOX)
+        everywhere = intersect_box(origin_of(extrinsics), every_direction(extrinsics), BOX)
         found = box_in_picture(INTRINSICS, extrinsics, BOX, SIZE)
         np.testing.assert_array_equal(found.meets, everywhere.meets)
         np.testing.assert_allclose(found.far, everywhere.far, atol=1e-12)
