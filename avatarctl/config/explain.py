@@ -98,7 +98,10 @@ def _line(one: ErrorDetails, cls: type[BaseModel], origin: Mapping[str, str]) ->
         remedy = f", did you mean {near[0]}?" if near else f"; there are {', '.join(known)}"
         return f"{where}: no such setting{remedy}{ending}"
     if one["type"] == "missing":
-        return f"{where}: is missing" if one["msg"] == "Field required" else f"{where}: {one['msg']}"
+        if one["msg"] != "Field required":
+            return f"{where}: {one['msg']}"
+        given = option(where, cls) if len(names) == 1 else f"--set {where}=VALUE"
+        return f"{where}: is missing; give it with {given}"
     value = one["input"]
     shown = f"found {_value(value)}, " if isinstance(value, str | int | float | bool | None) else ""
     if one["type"] in ("literal_error", "enum"):
