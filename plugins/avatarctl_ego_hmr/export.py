@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from difflib import get_close_matches
@@ -17,6 +18,8 @@ from avatarctl.export import amass
 from avatarctl.files import check_input_file
 from avatarctl.geometry.rotations import axis_angle_from_matrix
 from avatarctl.motion import Motion
+from avatarctl.runs import manifest
+from avatarctl.runs.folder import is_run
 from avatarctl_ego_hmr.bodies import People
 from avatarctl_ego_hmr.egobody.annotations import key_of
 from avatarctl_ego_hmr.egobody.files import EgoBody
@@ -41,7 +44,8 @@ def run(settings: Export, run: Run) -> None:
     found = chosen(found, settings.sample, settings.people, settings.source)
     kind_of_body = People.load(run.bodies, found.body, settings.body_models)
     gallery = Gallery(found, kind_of_body, data, settings.renderer)
-    save_formats(gallery, settings.to, run, axes=settings.axes, fps=settings.fps)
+    seed = seed_of(settings.source)
+    save_formats(gallery, settings.to, run, axes=settings.axes, fps=settings.fps, seed=seed)
     run.report(people=len(found), samples=found.num_samples, formats=", ".join(dict.fromkeys(settings.to)))
 
 
@@ -84,6 +88,15 @@ def opened(settings: Export, run: Run) -> tuple[Recovered, EgoBody | None]:
             f"data: {source} is of pictures of one's own, not of recordings", hint="leave out --data"
         )
     return found, None if folder is None else EgoBody(folder)
+
+
+def seed_of(source: Path) -> int | None:
+    """The seed with which bodies were drawn: in the name of published results, or of the run beside."""
+    if named := re.fullmatch(r"results_seed_(\d+)", source.stem):
+        return int(named[1])
+    folder = source if source.is_dir() else source.parent
+    is_drawn = source.is_dir() or source.name == FILE
+    return manifest.read(folder).seed if is_drawn and is_run(folder) else None
 
 
 def chosen(found: Recovered, sample: int, people: int, source: Path) -> Recovered:
@@ -157,7 +170,13 @@ def _cameras(frames: Annotations, data: EgoBody) -> np.ndarray:
 
 
 def save_formats(
-    gallery: Gallery, to: Iterable[str], run: Run, *, axes: Axes = "scene", fps: float = 30.0
+    gallery: Gallery,
+    to: Iterable[str],
+    run: Run,
+    *,
+    axes: Axes = "scene",
+    fps: float = 30.0,
+    seed: int | None = None,
 ) -> None:
     """Write people of a gallery into a run's folder.
 
@@ -165,6 +184,7 @@ def save_formats(
         to: Some of `FORMATS`.
         axes: Of meshes and npz.
         fps: Rate of motions.
+        seed: With which bodies were drawn, for the name of published results; None where nothing tells it.
 
     Raises:
         DataError: Where the cameras stood is not known, and the axes are not theirs.
@@ -184,7 +204,8 @@ def save_formats(
             for row in run.progress(range(len(gallery)), "drawing", len(gallery)):
                 run.save(f"{gallery.stems[row]}.png", gallery.sheet(row))
         else:
-            run.save("results.pkl", gallery.found.results())
+            name = "results.pkl" if seed is None else f"results_seed_{seed}.pkl"
+            run.save(name, gallery.found.results())
 
 
 def groups(gallery: Gallery, axes: Axes) -> dict[str, list[int]]:

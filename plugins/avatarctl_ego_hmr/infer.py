@@ -248,7 +248,7 @@ class Work:
 def show(settings: Infer, run: Run, gallery: Gallery, formats: Sequence[str]) -> None:
     """Write formats, and pictures of some people."""
     rate = settings.fps or FPS / settings.every
-    export.save_formats(gallery, formats, run, fps=rate)
+    export.save_formats(gallery, formats, run, fps=rate, seed=run.seed)
     count = min(settings.pictures, len(gallery))
     rows = np.linspace(0, len(gallery) - 1, count).round().astype(int) if count else []
     for row in run.progress(rows, "drawing", count):

@@ -73,7 +73,7 @@ def avatarctl_targets() -> Iterator[Target]:
     yield Target(
         verb="export",
         name="ego-hmr",
-        summary="recovered bodies as npz, glb, ply, obj in camera or scene, pictures, results.pkl",
+        summary="recovered bodies as npz, glb, ply, obj in camera or scene, pictures, published results",
         run=f"{PACKAGE}.export:run",
         settings=f"{PACKAGE}.settings:Export",
         examples=("avatarctl export ego-hmr runs/infer-ego-hmr/001 --to glb --to npz",),

@@ -92,7 +92,8 @@ class Infer(Sampling, Networks):
     samples: Count = 5
     """Bodies of each person; the published tests draw one."""
     to: list[str] | None = None
-    """Formats: glb, ply, obj, npz, motion, png, pkl (published); left out: glb, or motion of sequences."""
+    """Formats: glb, ply, obj, npz, motion, png, pkl (published results_seed_N.pkl); left out: glb, or motion
+    of sequences."""
     fps: Rate = 0.0
     """Pictures are a sequence at this rate; 0: they are single ones, and recordings are taken at 30."""
     pictures: NotNegative = 20
@@ -167,7 +168,8 @@ class Export(StageSettings):
     source: Argument[Path]
     """Run folder of infer ego-hmr, its recovered.npz, or published results_seed_N.pkl with --data."""
     to: list[str] = ["glb", "npz"]
-    """Formats: glb, ply, obj, npz (SMPL parameters), motion (AMASS), png (pictures), pkl (published)."""
+    """Formats: glb, ply, obj, npz (SMPL parameters), motion (AMASS), png (pictures), pkl (published
+    results_seed_N.pkl; results.pkl where the source does not tell the seed N)."""
     axes: Literal["scene", "camera", "kinect"] = "scene"
     """Axes of meshes and npz: the room's, the picture's camera's, or EgoBody's master Kinect's."""
     sample: int = -1

@@ -1,5 +1,7 @@
 """The export target: files that other programs read, in the axes that were asked for."""
 
+import shutil
+
 import numpy as np
 import pytest
 import torch
@@ -213,6 +215,13 @@ def test_published_results_are_exported_with_their_recordings(mini, results, tmp
     pictures = list((tmp_path / "scene").glob("recording_*.png"))
     assert len(pictures) == 2
     assert Image.open(pictures[0]).size == (48, 18)  # two rows of three pictures of 32 x 18, halved
+
+
+def test_published_results_keep_the_seed_in_their_name(mini, results, tmp_path):
+    other = shutil.copy(results, tmp_path / "results_seed_7.pkl")
+    words = ("--data", mini, "--body-models", mini_bodies(), "--to", "pkl", "--people", "1")
+    assert export(other, tmp_path / "out", *words) == 0
+    assert (tmp_path / "out" / "results_seed_7.pkl").is_file()
 
 
 def test_a_recording_becomes_one_motion(mini, results, tmp_path):

@@ -110,6 +110,17 @@ def test_rooms_in_other_axes_and_units_give_the_same_bodies(weights, keypoints, 
     assert Path(found.rooms[0]).parent == (tmp_path / "out").absolute()
 
 
+def test_published_results_are_named_by_the_seed_of_their_run(weights, keypoints, tmp_path):
+    words = ("--keypoints", keypoints, "--samples", "1", "--pictures", "0", "--seed", "3", "--to", "pkl")
+    assert infer(weights, tmp_path / "out", *words) == 0
+    drawn = read_results(tmp_path / "out" / "results_seed_3.pkl")
+    np.testing.assert_array_equal(drawn.matrices, read_recovered(tmp_path / "out").matrices)
+    for name, source in (("folder", "out"), ("file", "out/recovered.npz")):
+        place = str(tmp_path / name)
+        assert main(["export", "ego-hmr", str(tmp_path / source), "--to", "pkl", "--out", place, "-q"]) == 0
+        assert (tmp_path / name / "results_seed_3.pkl").is_file()
+
+
 def test_a_detector_finds_who_has_no_keypoints(weights, tmp_path, monkeypatch):
     monkeypatch.setattr(detect.MediaPipe, "load", staticmethod(lambda folder: lambda picture: [someone()]))
     assert infer(weights, tmp_path / "out") == 0
@@ -258,7 +269,7 @@ def test_pictures_need_room_and_camera(missing, capsys):
     given = [word for name, path in words.items() if name != missing for word in (f"--{name}", path)]
     code, said = error(capsys, main(["infer", "ego-hmr", str(PHOTO), *given]))
     assert code == 3
-    assert f"{missing}: is missing" in said
+    assert f"{missing}: is missing; give it with --{missing}" in said
 
 
 # Recordings
