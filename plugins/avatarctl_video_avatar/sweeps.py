@@ -38,9 +38,10 @@ def distances(triangles: np.ndarray, n: int) -> np.ndarray:
     for number, direction in enumerate(SWEEPS * ROUNDS):
         turned = tuple(slice(None, None, sign) for sign in direction)
         axes = [axis[::sign] for sign in direction]
-        parts = [part[turned].ravel() for part in (found, nearest, changed)]
-        _sweep(triangles, *parts, axes, number)
-        found[turned], nearest[turned], changed[turned] = (part.reshape(n, n, n) for part in parts)
+        values, owners, times = (part[turned].ravel() for part in (found, nearest, changed))
+        _sweep(triangles, values, owners, times, axes, number)
+        for whole, part in ((found, values), (nearest, owners), (changed, times)):
+            whole[turned] = part.reshape(n, n, n)
     return found
 
 
