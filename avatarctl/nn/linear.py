@@ -53,6 +53,12 @@ def has_onednn() -> bool:
     )
 
 
+@cache
+def has_bfloat16() -> bool:
+    """Whether they multiply bfloat16, too, on this processor."""
+    return has_onednn() and bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+
+
 def blocked(weight: Tensor, rows: int) -> Tensor:
     """A copy of float32 or bfloat16 weights in oneDNN's own layout for products with so many rows."""
     made: Tensor = torch.ops.mkldnn._reorder_linear_weight(weight, rows)

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from avatarctl.nn.linear import Gelu, blocked, has_onednn, pointwise
+from avatarctl.nn.linear import Gelu, blocked, has_bfloat16, has_onednn, pointwise
 
 Apply = Callable[[Tensor], Tensor]
 NumberFormat = Literal["float32", "bfloat16", "int8"]
@@ -86,13 +86,14 @@ def _transposed(weight: Tensor, bias: Tensor, gelu: Gelu) -> Apply:
 
 
 def _blocked(weight: Tensor, bias: Tensor, number_format: NumberFormat, gelu: Gelu) -> Apply:
-    dtype = torch.bfloat16 if number_format == "bfloat16" else torch.float32
-    weight, bias = blocked(weight.to(dtype), ROWS), bias.to(dtype)
+    rounded = torch.bfloat16 if number_format == "bfloat16" else torch.float32
+    taken = rounded if has_bfloat16() else torch.float32  # where oneDNN has no products of bfloat16
+    weight, bias = blocked(weight.to(rounded).to(taken), ROWS), bias.to(rounded).to(taken)
 
     def apply(x: Tensor) -> Tensor:
         if len(x) == 1 and not keeps_rows():
             return apply(x.expand(2, -1))[:1]
-        return pointwise(x.to(dtype), weight, bias, gelu).float()
+        return pointwise(x.to(rounded).to(taken), weight, bias, gelu).float()
 
     return apply
 
