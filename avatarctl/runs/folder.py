@@ -24,6 +24,8 @@ STEPS = "metrics.jsonl"
 LOCK = ".lock"
 CHECKPOINTS = "checkpoints"
 WEIGHTS = "weights.safetensors"
+PAPERS = (MANIFEST, SETTINGS, LOG, LOCK)
+"""What every run folder holds, whatever was made in it."""
 ELSEWHERE = "elsewhere.txt"
 """Beside the numbered runs of a kind: the folders of trainings that were made with --out, one a line."""
 

@@ -29,6 +29,8 @@ from avatarctl.runs.run import Run
 from avatarctl.runs.signals import watched
 
 log = logging.getLogger("avatarctl.run")
+Place = tuple[Path, Manifest, resuming.Earlier | None]
+"""A run's folder, its manifest, and what the folder stored before it was resumed."""
 
 
 @dataclass(frozen=True)
@@ -84,7 +86,7 @@ def open_run(
     with ExitStack() as stack:
         parallel.init(chosen)
         stack.callback(parallel.finish)
-        place, about = _shared(request, stack)
+        place, about, earlier = _shared(request, stack)
         about.device = hardware(chosen, reason)
         handler = stack.enter_context(logged(place)) if parallel.rank() == 0 else None
         stack.enter_context(switches(about.precision))
@@ -103,28 +105,28 @@ def open_run(
             stop=stack.enter_context(watched()),
         )
         torch.manual_seed(stream_seed(about.seed, "torch"))
-        _begin(run, settings)
-        with _ending(run, handler, request):
+        with _ending(run, handler, request, earlier):
+            _begin(run, settings)
             yield run
 
 
-def _shared(request: Request, stack: ExitStack) -> tuple[Path, Manifest]:
+def _shared(request: Request, stack: ExitStack) -> Place:
     """Folder and manifest, made or resumed by rank 0; its failure is everyone's."""
-    answer: tuple[Path, Manifest] | AvatarError
+    answer: Place | AvatarError
     if parallel.rank() == 0:
         try:
             answer = _resumed(request, stack) if request.resume is not None else _created(request, stack)
         except AvatarError as error:
             answer = error
     else:
-        answer = (Path(), Manifest({}))
+        answer = (Path(), Manifest({}), None)
     answer = parallel.from_first(answer)
     if isinstance(answer, AvatarError):
         raise answer
     return answer
 
 
-def _created(request: Request, stack: ExitStack) -> tuple[Path, Manifest]:
+def _created(request: Request, stack: ExitStack) -> Place:
     about = Manifest({"verb": request.verb, "target": request.target, "stage": request.stage}, started=now())
     about.seed, about.precision = request.seed or 0, check(request.precision or "fp32")
     _describe(about, request)
@@ -133,14 +135,14 @@ def _created(request: Request, stack: ExitStack) -> tuple[Path, Manifest]:
     # Only trainings have checkpoints to go on from; those of a chain are found through its folder.
     if request.out is not None and request.verb == "train" and not chain.is_chain(place.parent):
         folders.note_elsewhere(place, request.verb, request.target, request.stage)
-    return place, about
+    return place, about, None
 
 
-def _resumed(request: Request, stack: ExitStack) -> tuple[Path, Manifest]:
+def _resumed(request: Request, stack: ExitStack) -> Place:
     point = resuming.resume_point(str(request.resume), request.verb, request.target, request.stage)
     stack.enter_context(folders.locked(point.folder))
     sweep(point.folder)
-    about = point.manifest
+    about, earlier = point.manifest, resuming.Earlier.of(point)
     if about.status == "finished" and index.pointed(point.folder, "last") is None:
         raise UsageError(
             f"--resume {request.resume}: {point.folder} is finished, there is nothing to go on with",
@@ -160,7 +162,7 @@ def _resumed(request: Request, stack: ExitStack) -> tuple[Path, Manifest]:
     _describe(about, request)
     about.argv = began
     about.origin |= {name: layer for name, layer in origin.items() if name not in changed}
-    return point.folder, about
+    return point.folder, about, earlier
 
 
 def _describe(about: Manifest, request: Request) -> None:
@@ -181,7 +183,9 @@ def _begin(run: Run, settings: Any) -> None:
 
 
 @contextmanager
-def _ending(run: Run, handler: FileLog | None, request: Request) -> Iterator[None]:
+def _ending(
+    run: Run, handler: FileLog | None, request: Request, earlier: resuming.Earlier | None
+) -> Iterator[None]:
     """Set the status from how the block ended; what the user did or the disk refused becomes a failure."""
     try:
         yield
@@ -191,7 +195,7 @@ def _ending(run: Run, handler: FileLog | None, request: Request) -> Iterator[Non
         if isinstance(known, Stopped):
             status = "preempted" if known.exit_code == 75 else "interrupted"
         _trace(handler, error)
-        _finish(run, status, getattr(known, "message", None) or f"{type(error).__name__}: {error}")
+        _finish(run, status, getattr(known, "message", None) or f"{type(error).__name__}: {error}", earlier)
         if known is error:
             raise
         raise known from error
@@ -231,7 +235,7 @@ def _trace(handler: FileLog | None, error: BaseException) -> None:
         handler.handle(log.makeRecord(log.name, logging.ERROR, __file__, 0, "stopped by", (), details))
 
 
-def _finish(run: Run, status: str, message: str) -> None:
+def _finish(run: Run, status: str, message: str, earlier: resuming.Earlier | None = None) -> None:
     if not run.is_writer:
         return
     run.manifest.status, run.manifest.error, run.manifest.ended = status, message, now()
@@ -239,7 +243,11 @@ def _finish(run: Run, status: str, message: str) -> None:
         run.write_manifest()
     else:  # the failure that is being reported matters more than one of writing about it
         with suppress(AvatarError):
-            run.write_manifest()
+            if status == "failed" and earlier is not None and earlier.still_holds(run.folder, run.manifest):
+                earlier.put_back(run.folder, run.manifest)
+                log.info("%s keeps its earlier settings: this start saved nothing", run.folder)
+            else:
+                run.write_manifest()
     run.tell("ended", {"status": status, "metrics": run.metrics})
     _print_results(run, status)
 

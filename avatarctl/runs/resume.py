@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,8 +13,8 @@ import yaml
 from avatarctl.config import StageSettings
 from avatarctl.config.presets import parse
 from avatarctl.errors import DataError, SettingsError, UsageError
-from avatarctl.runs import index, manifest
-from avatarctl.runs.folder import SETTINGS, kind, require_run
+from avatarctl.runs import index, manifest, saving
+from avatarctl.runs.folder import PAPERS, SETTINGS, STEPS, kind, require_run
 from avatarctl.runs.manifest import Manifest, leaves, plain
 
 
@@ -25,6 +26,45 @@ class ResumePoint:
     settings: dict[str, Any]
     """As in settings.yaml: the lowest layer of the resumed run's settings."""
     manifest: Manifest
+
+
+@dataclass(frozen=True)
+class Earlier:
+    """What a run folder stored before it was resumed."""
+
+    settings: bytes
+    """settings.yaml."""
+    manifest: Manifest
+    files: dict[str, tuple[int, int]]
+    """Size and time of each file that is work of the run."""
+
+    @classmethod
+    def of(cls, point: ResumePoint) -> Earlier:
+        """What is stored now."""
+        settings = (point.folder / SETTINGS).read_bytes()
+        return cls(settings, deepcopy(point.manifest), _work(point.folder))
+
+    def still_holds(self, folder: Path, about: Manifest) -> bool:
+        """Whether the resumed run has saved nothing new; steps after the last checkpoint do not count."""
+        return about.outputs == self.manifest.outputs and _work(folder) == self.files
+
+    def put_back(self, folder: Path, failed: Manifest) -> None:
+        """Store the earlier settings and manifest again; of the failed run its words and error are kept."""
+        about = deepcopy(self.manifest)
+        about.resumed = [*failed.resumed[:-1], {**failed.resumed[-1], "error": failed.error}]
+        if about.status == "running":  # it was killed, and nobody works on it now
+            about.status, about.error, about.ended = failed.status, failed.error, failed.ended
+        saving.write(folder / SETTINGS, self.settings)
+        about.write(folder)
+
+
+def _work(folder: Path) -> dict[str, tuple[int, int]]:
+    papers = {folder / name for name in (*PAPERS, STEPS)}
+    files = [path for path in folder.rglob("*") if path not in papers and path.is_file()]
+    return {
+        str(path.relative_to(folder)): (about.st_size, about.st_mtime_ns)
+        for path, about in ((path, path.stat()) for path in files)
+    }
 
 
 def resume_point(what: str | Path, verb: str, target: str, stage: str = "") -> ResumePoint:

@@ -192,6 +192,48 @@ def test_resume_takes_the_folder_and_lists_what_changed(opened):
     assert not list((folder / "checkpoints").iterdir())
 
 
+def failed(opened, act, **words):
+    def go():
+        with opened(**words) as run:
+            act(run)
+            raise DataError("nix.zip: not found")
+
+    with pytest.raises(DataError, match="nix"):
+        go()
+
+
+def test_a_resumed_run_that_fails_before_it_saves_leaves_what_was_stored(opened):
+    folder = stopped(opened)
+    settings, before = (folder / "settings.yaml").read_bytes(), manifest.read(folder)
+    changed = {"lr": 0.2, "network": {"width": 3}}
+    words = {"settings": changed, "resume": folder, "seed": 6, "argv": ["again"]}
+    failed(opened, lambda run: run.step_metrics(1, "train", {"loss": 2.0}), **words)
+    assert (folder / "settings.yaml").read_bytes() == settings
+    after = manifest.read(folder)
+    attempt = after.resumed.pop()
+    assert after == before
+    assert (attempt["argv"], attempt["error"]) == (["again"], "nix.zip: not found")
+
+
+def test_a_resumed_run_that_fails_after_it_saved_keeps_its_settings(opened):
+    folder = stopped(opened)
+    (folder / "checkpoints").mkdir()
+    changed = {"lr": 0.2, "network": {"width": 3}}
+    last = folder / "checkpoints" / "last.pt"
+    failed(opened, lambda run: last.write_text("{}"), settings=changed, resume=folder)
+    assert yaml.safe_load((folder / "settings.yaml").read_text())["lr"] == 0.2
+    assert manifest.read(folder).status == "failed"
+
+
+def test_a_killed_run_whose_resumption_fails_is_told_as_failed(opened):
+    folder = stopped(opened)
+    about = manifest.read(folder)
+    about.status, about.ended = "running", ""
+    about.write(folder)
+    failed(opened, lambda run: None, resume=folder)
+    assert (manifest.read(folder).status, manifest.read(folder).error) == ("failed", "nix.zip: not found")
+
+
 def test_last_is_also_a_training_made_with_out(opened, tmp_path):
     stopped(opened)
     folder = stopped(opened, out=tmp_path / "mine")
