@@ -11,7 +11,6 @@ from avatarctl.errors import DataError, UsageError
 from avatarctl.files import write_text
 from avatarctl.runs import folder as folders
 
-FILE = "chain.json"
 SCHEMA = "avatarctl-chain/1"
 
 
@@ -35,6 +34,7 @@ def create(
 ) -> Chain:
     """A new chain in `out`, or in the first free number of its kind."""
     made = Chain(folders.create(verb, target, "all", out), verb, target, tuple(links), tuple(words))
+    folders.clear(made.folder)
     if out is not None:
         folders.note_elsewhere(made.folder, verb, target, "all")
     content = {
@@ -44,13 +44,13 @@ def create(
         "links": made.links,
         "words": made.words,
     }
-    write_text(made.folder / FILE, json.dumps(content, indent=1) + "\n")
+    write_text(made.folder / folders.CHAIN, json.dumps(content, indent=1) + "\n")
     return made
 
 
 def is_chain(folder: Path) -> bool:
     """Whether a folder holds a chain of trainings."""
-    return (folder / FILE).is_file()
+    return (folder / folders.CHAIN).is_file()
 
 
 def read(folder: Path) -> Chain:
@@ -59,7 +59,7 @@ def read(folder: Path) -> Chain:
     Raises:
         DataError: Its chain.json is broken.
     """
-    path = folder / FILE
+    path = folder / folders.CHAIN
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
         lists = [tuple(str(word) for word in content[name]) for name in ("links", "words")]
@@ -79,7 +79,8 @@ def resumed(what: str, verb: str, target: str) -> Chain:
     if what == "last":
         base = folders.root() / kind
         every = [*(base.iterdir() if base.is_dir() else ()), *folders.elsewhere(base)]
-        found = sorted(filter(is_chain, every), key=lambda path: ((path / FILE).stat().st_mtime_ns, path))
+        chains = filter(is_chain, every)
+        found = sorted(chains, key=lambda path: ((path / folders.CHAIN).stat().st_mtime_ns, path))
         if not found:
             raise UsageError(
                 f"there is no chain of {kind} in {folders.root()} yet",

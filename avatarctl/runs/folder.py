@@ -24,6 +24,8 @@ STEPS = "metrics.jsonl"
 LOCK = ".lock"
 CHECKPOINTS = "checkpoints"
 WEIGHTS = "weights.safetensors"
+CHAIN = "chain.json"
+"""In the folder of a chain of trainings: how it began."""
 PAPERS = (MANIFEST, SETTINGS, LOG, LOCK)
 """What every run folder holds, whatever was made in it."""
 ELSEWHERE = "elsewhere.txt"
@@ -41,14 +43,16 @@ def kind(verb: str, target: str, stage: str = "") -> str:
 
 
 def create(verb: str, target: str, stage: str = "", out: str | Path | None = None) -> Path:
-    """A new, empty run folder: `out`, or the first free number of this kind of run.
+    """A new run folder: `out`, or the first free number of this kind of run.
+
+    It is empty, but for the papers of a run that ended without making anything.
 
     Raises:
         UsageError: `out` is a folder with something in it.
         DataError: The folder cannot be made.
     """
     if out is not None:
-        return _given(Path(out))
+        return _given(out, {"verb": verb, "target": target, "stage": stage})
     parent = root() / kind(verb, target, stage)
     number = 1
     try:
@@ -67,11 +71,14 @@ def create(verb: str, target: str, stage: str = "", out: str | Path | None = Non
         raise write_failure(parent, error) from error
 
 
-def _given(folder: Path) -> Path:
-    if folder.is_dir() and any(name != LOCK for name in os.listdir(folder)):
+def _given(out: str | Path, what: dict[str, str]) -> Path:
+    if not str(out).strip():
+        raise UsageError("--out: found an empty name, expected a folder", hint="name one, or leave --out out")
+    folder = Path(out)
+    if folder.is_dir() and any(name != LOCK for name in os.listdir(folder)) and not _came_to_nothing(folder):
+        resume = f", or --resume {folder}" if _can_go_on(folder, what) else ""
         raise UsageError(
-            f"--out {folder}: the folder exists and is not empty",
-            hint=f"name another folder, or --resume {folder}",
+            f"--out {folder}: the folder exists and is not empty", hint=f"name another folder{resume}"
         )
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -80,6 +87,38 @@ def _given(folder: Path) -> Path:
     except OSError as error:
         raise write_failure(folder, error) from error
     return folder
+
+
+def _came_to_nothing(folder: Path) -> bool:
+    """Whether a folder holds the papers of a run that ended early and made nothing, and nothing else."""
+    about, papers = _about(folder), {folder / name for name in PAPERS}
+    if about.get("status") not in ("failed", "interrupted", "preempted") or about.get("outputs"):
+        return False
+    return all(path in papers or (path.is_dir() and not path.is_symlink()) for path in folder.rglob("*"))
+
+
+def _can_go_on(folder: Path, what: dict[str, str]) -> bool:
+    """Whether --resume takes a folder for a run of this kind."""
+    if (folder / CHAIN).is_file():
+        return what["stage"] == "all"
+    about = _about(folder)
+    is_whole = about.get("status") == "finished" and not (folder / CHECKPOINTS / "last.pt").is_file()
+    return about.get("what") == what and not is_whole
+
+
+def _about(folder: Path) -> dict[str, Any]:
+    """The manifest in a folder as it is; empty where there is none that can be read."""
+    try:
+        return _parse((folder / MANIFEST).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+
+
+def clear(folder: Path) -> None:
+    """Take the papers of a run that came to nothing out of a folder that `create` gave."""
+    for name in PAPERS:
+        if name != LOCK:
+            (folder / name).unlink(missing_ok=True)
 
 
 def note_elsewhere(folder: Path, verb: str, target: str, stage: str = "") -> None:

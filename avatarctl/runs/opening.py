@@ -132,6 +132,7 @@ def _created(request: Request, stack: ExitStack) -> Place:
     _describe(about, request)
     place = folders.create(request.verb, request.target, request.stage, request.out)
     stack.enter_context(folders.locked(place))
+    folders.clear(place)
     # Only trainings have checkpoints to go on from; those of a chain are found through its folder.
     if request.out is not None and request.verb == "train" and not chain.is_chain(place.parent):
         folders.note_elsewhere(place, request.verb, request.target, request.stage)

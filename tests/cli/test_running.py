@@ -106,6 +106,10 @@ def test_out_takes_an_empty_folder_only(command, tmp_path):
     assert (tmp_path / "here/said.txt").read_text() == "a"
     answer = command("infer", "echo", "a", "--out", "here")
     assert (answer.code, "not empty" in answer.err) == (2, True)
+    assert command("infer", "echo", "a", "--out", "there", "--fail", "DataError").code == 5
+    assert command("infer", "echo", "a", "--out", "there").code == 0
+    answer = command("infer", "echo", "a", "--out", "")
+    assert (answer.code, "--out: found an empty name" in answer.err) == (2, True)
 
 
 def test_resume_takes_the_settings_of_the_run_and_lists_changes(command, tmp_path):

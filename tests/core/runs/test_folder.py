@@ -44,9 +44,32 @@ def test_out_takes_an_empty_or_new_folder_and_refuses_a_full_one(tmp_path):
     (out / "result.npz").touch()
     with pytest.raises(UsageError, match="exists and is not empty") as caught:
         create("train", "tiny", out=out)
-    assert f"--resume {out}" in caught.value.hint
+    assert caught.value.hint == "name another folder"  # it is no run
     with pytest.raises(UsageError, match="a file of this name exists"):
         create("train", "tiny", out=out / "result.npz")
+
+
+def test_an_empty_name_of_out_is_refused(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UsageError, match="--out: found an empty name"):
+        create("train", "tiny", out="")
+
+
+def test_resume_is_proposed_where_a_run_of_the_same_kind_can_go_on(tmp_path):
+    for status, last, verb, is_proposed in (
+        ("running", False, "train", True),
+        ("finished", False, "train", False),
+        ("finished", True, "train", True),
+        ("finished", True, "infer", False),
+    ):
+        out = tmp_path / f"{status}-{last}-{verb}"
+        (out / "checkpoints").mkdir(parents=True)
+        (out / "checkpoints" / ("last.pt" if last else "other.pt")).touch()
+        what = {"verb": verb, "target": "tiny", "stage": ""}
+        (out / "manifest.json").write_text(json.dumps({"what": what, "status": status}))
+        with pytest.raises(UsageError) as caught:
+            create("train", "tiny", out=out)
+        assert (f"or --resume {out}" in caught.value.hint) == is_proposed, out.name
 
 
 def test_a_runs_folder_that_cannot_be_made_is_named(tmp_path, monkeypatch):

@@ -234,6 +234,29 @@ def test_a_killed_run_whose_resumption_fails_is_told_as_failed(opened):
     assert (manifest.read(folder).status, manifest.read(folder).error) == ("failed", "nix.zip: not found")
 
 
+def test_out_takes_the_folder_of_a_run_that_made_nothing(opened, tmp_path):
+    failed(opened, lambda run: None, out=tmp_path / "mine")
+    with opened(out=tmp_path / "mine") as run:
+        pass
+    assert manifest.read(run.folder).status == "finished"
+    assert "nix.zip" not in (run.folder / "log.txt").read_text()
+    with pytest.raises(UsageError, match="is not empty"), opened(out=tmp_path / "mine"):
+        pass
+
+
+def test_out_leaves_what_a_failed_run_made(opened, tmp_path):
+    (tmp_path / "made.h5").touch()
+    makers = {
+        "file": lambda run: run.save("a.json", {}),
+        "step": lambda run: run.step_metrics(1, "train", {"loss": 2.0}),
+        "store": lambda run: run.output(tmp_path / "made.h5", "store"),
+    }
+    for name, make in makers.items():
+        failed(opened, make, out=tmp_path / name)
+        with pytest.raises(UsageError, match="is not empty"), opened(out=tmp_path / name):
+            pass
+
+
 def test_last_is_also_a_training_made_with_out(opened, tmp_path):
     stopped(opened)
     folder = stopped(opened, out=tmp_path / "mine")
