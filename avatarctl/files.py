@@ -25,6 +25,19 @@ _REMEDIES = {
     errno.EFBIG: "the file is larger than this disk or account allows; choose another folder",
     errno.ENAMETOOLONG: "the name is too long; choose a shorter one",
 }
+_READ_OR_WRITE = {
+    **_REMEDIES,
+    errno.ENOENT: "check the path, and that its folder is there and can be written",
+    errno.EACCES: "check its permissions, or choose another path",
+    errno.EPERM: "check its permissions, or choose another path",
+    errno.ENOTDIR: "a file stands where a folder is needed; check the path",
+    errno.EISDIR: "a folder stands where a file is needed; check the path",
+    errno.EEXIST: "choose another name",
+    errno.EMFILE: "raise the limit of open files (ulimit -n)",
+    errno.ENFILE: "raise the limit of open files (ulimit -n)",
+    errno.EIO: "the disk fails to read or write; check it",
+}
+"""Remedies where it is not known whether the file was to be read or written."""
 
 
 def write_failure(path: Path, error: OSError) -> DataError:
@@ -38,6 +51,20 @@ def long_name(error: OSError) -> DataError | None:
     if error.errno != errno.ENAMETOOLONG:
         return None
     return DataError(f"{str(error.filename)[:60]}...: {error.strerror}", hint=_REMEDIES[errno.ENAMETOOLONG])
+
+
+def file_failure(error: OSError) -> DataError | None:
+    """The one-line failure for a file that the system refused to read or write.
+
+    None where the error names no file.
+    """
+    if long := long_name(error):
+        return long
+    names = [os.fsdecode(name) for name in (error.filename, error.filename2) if isinstance(name, str | bytes)]
+    if not names:
+        return None
+    remedy = _READ_OR_WRITE.get(error.errno or 0, "check the path")
+    return DataError(f"{' -> '.join(names)}: {error.strerror or type(error).__name__}", hint=remedy)
 
 
 @contextmanager

@@ -17,7 +17,7 @@ from avatarctl.device import choose, parallel
 from avatarctl.device.noise import stream_seed
 from avatarctl.device.precision import check, switches
 from avatarctl.errors import AvatarError, Stopped, UsageError
-from avatarctl.files import long_name, sweep, write_failure
+from avatarctl.files import file_failure, sweep, write_failure
 from avatarctl.runs import chain, index, saving
 from avatarctl.runs import folder as folders
 from avatarctl.runs import resume as resuming
@@ -211,7 +211,7 @@ def _understood(error: BaseException, run: Run, request: Request) -> BaseExcepti
     full = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
     if isinstance(error, OSError) and error.errno in full:
         return write_failure(Path(error.filename or run.folder), error)
-    if isinstance(error, OSError) and (known := long_name(error)):
+    if isinstance(error, OSError) and (known := file_failure(error)):
         return known
     return error
 

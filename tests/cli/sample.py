@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -64,6 +65,10 @@ def echo(settings: Echo, run: Any) -> None:
     """Save what was given, or fail as asked."""
     if settings.fail in vars(errors):
         raise vars(errors)[settings.fail]("asked to fail", hint="do not ask")
+    if settings.fail == "open":
+        settings.source.open("w").close()
+    if settings.fail == "socket":
+        raise ConnectionRefusedError(errno.ECONNREFUSED, "Connection refused")
     if settings.fail:
         raise ValueError(settings.fail)
     run.save("said.txt", str(settings.source))

@@ -73,6 +73,18 @@ def test_a_bug_of_a_plugin_is_told_with_its_name_and_the_log(command, tmp_path):
     assert "Traceback" in command("infer", "echo", "a", "--fail", "strange", "-v").err
 
 
+def test_a_file_that_the_system_refuses_is_no_bug(command, tmp_path):
+    (tmp_path / "folder").mkdir()
+    for name, words in (("nowhere/x.zip", "No such file or directory"), ("folder", "Is a directory")):
+        answer = command("infer", "echo", name, "--fail", "open", "-q")
+        assert answer.code == 5
+        line, remedy = answer.err.splitlines()
+        assert line == f"error  {name}: {words}"
+        assert remedy.startswith("try    ")
+    answer = command("infer", "echo", "a", "--fail", "socket", "-q")
+    assert (answer.code, "this is a bug of the plugin" in answer.err) == (1, True)
+
+
 def test_code_that_is_missing_is_a_plugin_error_before_any_folder_is_made(command, tmp_path):
     answer = command("infer", "gone")
     assert answer.code == 9

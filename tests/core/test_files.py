@@ -74,6 +74,20 @@ def test_each_refusal_of_the_disk_has_its_remedy(tmp_path, monkeypatch, code, wo
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize(
+    ("error", "line"),
+    [
+        (OSError(errno.EACCES, "Permission denied", b"a.zip"), "a.zip: Permission denied"),
+        (OSError(errno.ENOENT, "No such file", "a", None, "b"), "a -> b: No such file"),
+        (OSError(errno.EBADF, "Bad file descriptor", 3), None),
+        (OSError("a reader's own words"), None),
+    ],
+)
+def test_an_error_that_names_a_file_is_one_line(error, line):
+    found = files.file_failure(error)
+    assert (found.message if found else None) == line
+
+
 def test_a_folder_or_a_file_in_the_way_is_named(tmp_path):
     (tmp_path / "folder").mkdir()
     write_text(tmp_path / "file", "")
