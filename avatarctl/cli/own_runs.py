@@ -11,7 +11,8 @@ from typing import Annotated, Any
 import typer
 
 from avatarctl import terminal
-from avatarctl.cli.tables import AsJson, columns, new_app, print_json, section
+from avatarctl.cli import pages
+from avatarctl.cli.tables import AsJson, new_app, print_json, section
 
 runs_app = new_app("Runs: list them, or show one.")
 
@@ -35,16 +36,23 @@ def runs(ctx: typer.Context, as_json: AsJson = False) -> None:
             f"there is no run in {folder.root()} yet; avatarctl --help lists what can be run"
         )
         return
-    rows = [
-        (
-            index.name_of(path),
-            about.status,
-            _minute(about.started),
-            about.error.partition("\n")[0],
-        )
-        for path, about in found
-    ]
-    terminal.out().print(columns(("run", "status", "started (UTC)", ""), rows))
+    _list_runs([(index.name_of(path), about) for path, about in found])
+
+
+def _list_runs(found: list[tuple[str, Any]]) -> None:
+    """A line for each run, whose error is cut to what is left of the width."""
+    width = terminal.columns()
+    room = min(max(len(name) for name, _ in found), width // 2)
+    states = max(len(about.status) for _, about in found)
+    pages.say(f"{'run':{room}}  {'status':{states}}  started (UTC)", "bold")
+    for name, about in found:
+        gap = " " * (room - len(name))
+        rest = f"{gap}  {about.status:{states}}  {_minute(about.started):16}  "
+        error = about.error.partition("\n")[0]
+        left = max(width - len(name) - len(rest), 0)
+        if len(error) > left:
+            error = error[: max(left - 1, 0)] + "…"[:left]
+        terminal.line((name, pages.NAME), ((rest + error).rstrip(), ""))
 
 
 def _minute(moment: str) -> str:

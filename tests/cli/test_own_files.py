@@ -309,6 +309,19 @@ def test_runs_lists_every_run_with_its_state(say: Say) -> None:
     ]
 
 
+def test_a_run_is_one_line_however_long_its_error(say: Say, tmp_path: Path) -> None:
+    made_run("train", "sparse", "vqvae", status="failed", error="poses: " + "too long " * 40)
+    made_run("infer", "sparse")
+    lines = say("runs")[1].splitlines()
+    assert len(lines) == 3
+    assert max(map(len, lines)) == 80
+    assert sum("poses: too" in line and line.endswith("…") for line in lines) == 1
+    assert not any(line != line.rstrip() for line in lines)
+    made_run("infer", "a" * 90, status="failed", error="wrong")
+    assert len(say("runs")[1].splitlines()) == 4
+    assert "too long " * 40 in " ".join(say("runs", "show", "train-sparse-vqvae")[1].split()) + " "
+
+
 def test_runs_show_tells_a_run_by_number_name_or_last(say: Say) -> None:
     folder = made_run(
         "infer",
