@@ -217,8 +217,8 @@ def _understood(error: BaseException, run: Run, request: Request) -> BaseExcepti
 
 
 def _resume_hint(run: Run, request: Request) -> str:
-    """The command that goes on, where there is a checkpoint."""
-    if not (run.folder / folders.CHECKPOINTS / "last.pt").is_file():
+    """The command that goes on, where there is a checkpoint or work that another start takes up."""
+    if not (run.keeps_parts or (run.folder / folders.CHECKPOINTS / "last.pt").is_file()):
         return ""
     words = [
         "avatarctl",

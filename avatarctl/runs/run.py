@@ -45,6 +45,8 @@ class Run:
     precision: str = "fp32"
     resume: bool = False
     """Whether the run goes on from a checkpoint in its folder."""
+    keeps_parts: bool = False
+    """Said by a run function whose unfinished work another start takes up, such as the parts of a store."""
     as_json: bool = False
     quiet: bool = False
     declared_weights: tuple[Any, ...] = ()

@@ -61,6 +61,7 @@ def run(settings: PrepareEgobody, run: Run) -> None:
     """Write the points of a split, going on where an earlier preparation stopped."""
     work = Work(settings, run)
     run.input(work.data.files.source(annotation_file(work.data.files, settings.split)), "data")
+    run.keeps_parts = True
     outcome = work.front() if settings.step == "front" else work.cubes()
     if settings.step == "cube-gt" and settings.split == "train":
         mean, std = statistics(work.frames.poses)

@@ -123,6 +123,7 @@ def prepare(settings: PrepareAmass, run: Run, found: Found, body: BodyModel) -> 
             writer.check_space(found.frames)
         workers = _workers(settings.workers, found)
         _estimate(run, found, tasks, workers)
+        run.keeps_parts = True
         results = run_all(tasks, workers)
         outcomes = list(run.progress(results, "preparing", total=len(tasks)))
         summary = _summarise(found, outcomes)

@@ -63,6 +63,7 @@ def run(settings: Prepare, run: Run) -> None:
         return
     out = settings.into or PREPARED / recording.name
     size = settings.volume_size or VOLUMES.get(recording.name, VOLUME)
+    run.keeps_parts = True
     preparing.prepare(
         recording,
         out,

@@ -125,6 +125,7 @@ def prepare(settings: PrepareConversations, run: Run, recordings: Recordings, st
             run.log.info("%s: is up to date", store)
             return Summary(list((writer.existing() or {})["outcomes"]))
         writer.check_space(recordings.frames)
+        run.keeps_parts = True
         outcomes = [
             _prepare_one(writer, one, recordings, f"{settings.folder}/")
             for one in run.progress(recordings.scenes, "reading scenes", len(recordings.scenes))

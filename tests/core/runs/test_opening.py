@@ -82,6 +82,18 @@ def test_signals_end_a_run_that_has_no_loop_at_once(opened, runs_root, number, c
     assert signal.getsignal(number) is before
 
 
+def test_a_run_that_keeps_parts_says_how_to_resume(opened):
+    def interrupted():
+        with opened(verb="prepare", stage="") as run:
+            run.keeps_parts = True
+            send(signal.SIGINT)
+
+    with pytest.raises(Stopped) as caught:
+        interrupted()
+    folder = resume_point("last", "prepare", "tiny").folder
+    assert caught.value.hint == f"avatarctl prepare tiny --resume {folder}"
+
+
 def test_a_loop_gets_to_finish_its_step_and_a_second_interrupt_does_not_wait(opened):
     waited = []
 

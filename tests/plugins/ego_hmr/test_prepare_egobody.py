@@ -156,7 +156,7 @@ def test_zips_give_the_same_points(root):
 
 
 @pytest.mark.parametrize("step", ["front", "cube-gt", "cube-predicted"])
-def test_a_preparation_that_was_killed_goes_on_and_gives_the_same_bytes(root, monkeypatch, step):
+def test_a_preparation_that_was_killed_goes_on_and_gives_the_same_bytes(root, monkeypatch, capsys, step):
     results(root.parent / "results.pkl")
     monkeypatch.setattr(preparing, "RENEWED", 2)
     monkeypatch.setattr(preparing, "BLOCK", 4)
@@ -173,10 +173,11 @@ def test_a_preparation_that_was_killed_goes_on_and_gives_the_same_bytes(root, mo
     with monkeypatch.context() as patch:
         patch.setattr(preparing, "_save", killed)
         prepared(*words, "--into", "halves", code=130)
+    assert "avatarctl prepare egobody --resume " in capsys.readouterr().err
     assert content(root.parent / "halves") != content(root.parent / "whole")
     counted = []
     monkeypatch.setattr(preparing, "_save", lambda path, points: (counted.append(path), save(path, points)))
-    prepared(*words, "--into", "halves")
+    assert main(["prepare", "egobody", "--resume", "last", "--quiet"]) == 0
     assert content(root.parent / "halves") == content(root.parent / "whole")
     assert len(counted) == (1 if step == "front" else 4)
     if step != "front":
