@@ -15,8 +15,10 @@ from avatarctl.export import gltf, meshes
 from avatarctl.export.gltf import Bones, Figure
 from avatarctl.runs.motions import motion_file, read_motion
 from avatarctl_generative_avatar import label, pipeline
+from avatarctl_generative_avatar import people as people_files
 from avatarctl_generative_avatar.deform.template import TRANSL, Template
 from avatarctl_generative_avatar.mesh import Surface, extract
+from avatarctl_generative_avatar.people import Origin
 from avatarctl_generative_avatar.pipeline import Person
 
 if TYPE_CHECKING:
@@ -25,16 +27,18 @@ if TYPE_CHECKING:
     from avatarctl.runs import Run
     from avatarctl_generative_avatar.settings_export import Export, Pose
 
-MESHES, PEOPLE = "meshes", "people"
+MESHES = "meshes"
 
 
 def run(settings: Export, run: Run) -> None:
     """Extract and write each person in each of the poses that are asked for."""
     moving = None if settings.motion is None else _motion(settings.motion, run)
+    kept = people_files.chosen(settings, run)
     people = pipeline.of_settings(settings, run)
     begun = time.perf_counter()
-    persons = pipeline.sample(settings, people, run)
-    work = _Work(settings, run, moving, is_alone=len(persons) == 1)
+    persons = pipeline.sample(settings, people, run, kept)
+    origin = pipeline.origin_of(settings, people, run, kept)
+    work = _Work(settings, run, moving, origin, is_alone=len(persons) == 1)
     shown = persons if work.is_alone else run.progress(persons, "people", len(persons))
     rows = [row for person in shown for row in work.of(person)]
     run.report(rows, voxels=settings.voxels, seconds=time.perf_counter() - begun)
@@ -98,13 +102,14 @@ class _Work:
     settings: Export
     run: Run
     moving: tuple[str, Motion] | None
+    origin: Origin
     is_alone: bool
 
     def of(self, person: Person) -> Iterator[dict[str, Any]]:
         """Write a person's meshes, and tell of each."""
         stem = f"{person.number:05d}"
-        for name, thing in origin_of(person, self.settings, self.run.seed).items():
-            self.run.save(f"{PEOPLE}/{stem}.{name}", thing)
+        for name, thing in origin_of(person, self.settings, self.origin).items():
+            self.run.save(f"{people_files.FOLDER}/{stem}.{name}", thing)
         for pose in dict.fromkeys(self.settings.pose):
             found = surface_of(
                 person,
@@ -136,14 +141,14 @@ class _Work:
         self.run.output(gltf.write_figure(figure, path, motion), "mesh")
 
 
-def origin_of(person: Person, settings: Export, seed: int) -> dict[str, Any]:
+def origin_of(person: Person, settings: Export, origin: Origin) -> dict[str, Any]:
     """What a person was made from: arrays `npz`, and `json` that says the same of the label in words."""
     one = person.label.cpu()
     words = {
         "weights": str(person.people.weights.path),
-        "seed": seed,
+        "seed": origin.seed,
         "number": person.number,
-        "truncation": settings.truncation,
+        "truncation": origin.truncation,
         "noise": settings.noise,
         "label": {
             "cam2world": label.cam2world(one)[0].tolist(),
@@ -154,7 +159,8 @@ def origin_of(person: Person, settings: Export, seed: int) -> dict[str, Any]:
             "betas": label.betas(one)[0].tolist(),
         },
     }
-    return {"npz": {"ws": person.ws[0], "label": one[0]}, "json": words}
+    arrays = people_files.arrays_of_one(person.ws[0], one[0], person.number, origin)
+    return {"npz": arrays, "json": words}
 
 
 def _row(person: str, pose: Pose, surface: Surface) -> dict[str, Any]:

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from itertools import repeat
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -16,9 +16,11 @@ from avatarctl.errors import SettingsError
 from avatarctl.render.video import Film
 from avatarctl.runs.motions import motion_file, read_motion
 from avatarctl_generative_avatar import label, labels, pipeline
+from avatarctl_generative_avatar import people as people_files
 from avatarctl_generative_avatar.deform.posing import Posing
 from avatarctl_generative_avatar.mesh import Surface
 from avatarctl_generative_avatar.panels import cropped, panels, sheet, side_by_side, strip
+from avatarctl_generative_avatar.people import Origin
 from avatarctl_generative_avatar.pipeline import Person, carried, skinned
 
 if TYPE_CHECKING:
@@ -36,10 +38,12 @@ Panels = dict["Panel", np.ndarray]
 
 def run(settings: Infer, run: Run) -> None:
     """Make what the modes say of each person, in their published order."""
-    check(settings)
+    kept = people_files.chosen(settings, run)
+    check(settings, len(settings.pick) or settings.number if kept is None else len(kept.numbers))
     motion = motion_of(settings, run)
     people = pipeline.of_settings(settings, run)
-    work = Work(settings, run, pipeline.sample(settings, people, run), motion)
+    persons = pipeline.sample(settings, people, run, kept)
+    work = Work(settings, run, persons, motion, pipeline.origin_of(settings, people, run, kept))
     begun = time.perf_counter()
     makers: dict[Mode, Callable[[Shooting], None]] = {
         "gen_samples": work.picture,
@@ -55,28 +59,33 @@ def run(settings: Infer, run: Run) -> None:
     if "gen_interp" in settings.mode:
         work.blends()
     work.sheets()
-    run.save("people.npz", work.arrays())
+    run.save(people_files.FILE, work.arrays())
     took = time.perf_counter() - begun
     run.report(
-        people=settings.number,
+        people=len(work.people),
         pictures=work.pictures,
         seconds=round(took, 2),
         seconds_per_picture=round(took / max(work.pictures, 1), 3),
     )
 
 
-def check(settings: Infer) -> None:
+def check(settings: Infer, count: int) -> None:
     """Refuse modes that lack what they need.
+
+    Args:
+        count: People that are shown.
 
     Raises:
         SettingsError: One does.
     """
     if "gen_anim" in settings.mode and settings.motion is None:
         raise SettingsError("mode: gen_anim shows a motion, and there is none", hint="--motion walk_2")
-    if "gen_interp" in settings.mode and settings.number < 2:
+    if "gen_interp" in settings.mode and count < 2:
+        is_new = settings.people is None and not settings.pick
+        found = f"number is {count}" if is_new else f"there is {count}"
         raise SettingsError(
-            f"mode: gen_interp goes from one person to another; number is {settings.number}",
-            hint="--number 2",
+            f"mode: gen_interp goes from one person to another; {found}",
+            hint="--number 2" if is_new else "--pick 0,1",
         )
 
 
@@ -145,6 +154,7 @@ class Work:
     run: Run
     people: list[Person]
     motion: Motion | None
+    origin: Origin
     pictures: int = 0
     shown: dict[str, list[np.ndarray]] = field(default_factory=dict)
     """First panels of pictures, by the sheet that shows them."""
@@ -172,7 +182,7 @@ class Work:
         """A film of the person in motion."""
         assert self.motion is not None
         moved = animated(self.motion, shooting.person, self.settings)
-        if shooting.person.number == 0:
+        if shooting.person is self.people[0]:
             self._warn(moved, shooting.person)
         self._film(shooting, "_anim", shooting.film(moved, is_still=False))
 
@@ -205,12 +215,10 @@ class Work:
             if len(pictures) > 1:
                 self.run.save(f"{name}.png", sheet(pictures))
 
-    def arrays(self) -> dict[str, np.ndarray]:
-        """What the people are: styles [N, num_ws, w_dim] and labels [N, 111]."""
-        return {
-            "ws": torch.cat([one.ws for one in self.people]).cpu().numpy(),
-            "labels": torch.cat([one.label for one in self.people]).cpu().numpy(),
-        }
+    def arrays(self) -> dict[str, Any]:
+        """What the people are, as `--people` takes them."""
+        ws, given = torch.cat([one.ws for one in self.people]), torch.cat([one.label for one in self.people])
+        return people_files.arrays(ws, given, [one.number for one in self.people], self.origin)
 
 
 def around(one: Tensor, settings: Infer) -> Tensor:

@@ -23,7 +23,7 @@ from avatarctl.body import Bodies
 from avatarctl.checkpoints import Weights, open_weights
 from avatarctl.checkpoints.sizes import settings_in
 from avatarctl.device import Noise, choose
-from avatarctl.errors import CheckpointError
+from avatarctl.errors import CheckpointError, DataError
 from avatarctl_generative_avatar import label
 from avatarctl_generative_avatar.body import load_body
 from avatarctl_generative_avatar.deform.posing import Posing
@@ -33,6 +33,8 @@ from avatarctl_generative_avatar.labels import extent, of_clips
 from avatarctl_generative_avatar.mesh import Surface, extract
 from avatarctl_generative_avatar.model.generator import Generator, Pictures
 from avatarctl_generative_avatar.model.generator import load as load_generator
+from avatarctl_generative_avatar.model.sizes import GENERATOR
+from avatarctl_generative_avatar.people import Kept, Origin, digest_of, picked
 from avatarctl_generative_avatar.plugin import avatarctl_assets, avatarctl_weights
 from avatarctl_generative_avatar.poses import read_poses
 from avatarctl_generative_avatar.settings import Chance, Sampling
@@ -41,6 +43,7 @@ from avatarctl_generative_avatar.settings_model import Kind, Rendering
 if TYPE_CHECKING:
     from avatarctl.geometry.isosurface import Progress
     from avatarctl.runs import Run
+    from avatarctl_generative_avatar.settings import Chosen
     from avatarctl_generative_avatar.settings import People as PeopleSettings
 
 log = logging.getLogger(__name__)
@@ -109,6 +112,25 @@ class People:
         z, one = z.to(self.device), label.check(one).to(self.device)
         ws = self.generator.mapping(z, one, truncation, rendering=self.rendering)
         return Person(self, ws, one, look or Look(), number)
+
+    def kept(self, kept: Kept, look: Look | None = None) -> list[Person]:
+        """The people of a file, from `people.read`.
+
+        Raises:
+            DataError: They are of a generator of other sizes.
+        """
+        own = [self.generator.backbone.num_ws, self.generator.sizes.w_dim]
+        if list(kept.ws.shape[1:]) != own:
+            raise DataError(
+                f"{kept.path}: styles of {list(kept.ws.shape[1:])}, expected {own} for {self.weights.path}",
+                hint=f"name the weights that drew them: --weights {kept.origin.weights or 'FILE'}",
+            )
+        look = look or Look(seed=kept.origin.seed or 0)
+        ws, labels = kept.ws.to(self.device), label.check(kept.labels).to(self.device)
+        return [
+            Person(self, ws[row, None], labels[row, None], look, number)
+            for row, number in enumerate(kept.numbers)
+        ]
 
     def fitted(self, labels: Tensor) -> Rendering:
         """How labels [N, 111] are rendered: samples reach as far as bodies do, and are as dense as given."""
@@ -301,11 +323,31 @@ def of_settings(settings: PeopleSettings, run: Run) -> People:
     )
 
 
-def sample(settings: PeopleSettings, people: People, run: Run) -> list[Person]:
-    """The people that a command's settings ask for."""
+def sample(settings: Chosen, people: People, run: Run, kept: Kept | None = None) -> list[Person]:
+    """The people that a command's settings ask for: new ones, or those of a file."""
+    if kept is not None:
+        origin, look = kept.origin, Look(settings.noise, settings.jitter, kept.origin.seed or 0)
+        if origin.generator and origin.generator != digest_of(people.weights.part(GENERATOR)):
+            run.log.warning(
+                "%s: drawn by another generator, of %s; people look different here",
+                kept.path,
+                origin.weights,
+            )
+        if origin.seed is None and (look.noise != "const" or look.has_jitter):
+            run.log.warning("%s: does not say its seed; noise is that of seed 0", kept.path)
+        return people.kept(kept, look)
     labels = labels_of(settings.poses, people, run)
     look = Look(settings.noise, settings.jitter, run.seed)
-    return people.sample(settings.number, run.seed, labels, settings.truncation, look)
+    made = people.sample(settings.number, run.seed, labels, settings.truncation, look)
+    return [made[number] for number in picked(settings.pick, range(settings.number), "--number")]
+
+
+def origin_of(settings: Chosen, people: People, run: Run, kept: Kept | None = None) -> Origin:
+    """What drew the people that `sample` gives."""
+    if kept is not None:
+        return kept.origin
+    generator = digest_of(people.weights.part(GENERATOR))
+    return Origin(run.seed, settings.truncation, str(people.weights.path), generator)
 
 
 def labels_of(words: str | None, people: People, run: Run | None = None) -> Tensor:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from avatarctl.api import Asset, Target, Weights, hookimpl
+from avatarctl.api import Asset, Layout, Target, Weights, hookimpl
 
 HERE = Path(__file__).parent
 PACKAGE = "avatarctl_generative_avatar"
@@ -47,6 +47,7 @@ def avatarctl_targets() -> Iterator[Target]:
         examples=(
             "avatarctl infer generative-avatar --weights ag3d.pkl --poses dp_pose_dist.npy --number 8",
             "avatarctl infer generative-avatar --weights fashion-toy --mode gen_anim --motion walk.npz",
+            "avatarctl infer generative-avatar --people runs/infer-generative-avatar/001 --pick 3",
         ),
     )
     yield Target(
@@ -90,6 +91,16 @@ def avatarctl_weights() -> Iterator[Weights]:
         summary="toy generator of people, trained by this project on photos that it drew",
         path=str(HERE / "weights" / "fashion-toy.safetensors"),
     )
+
+
+@hookimpl
+def avatarctl_layouts() -> Iterator[Layout]:
+    """What `avatarctl inspect` knows of people."""
+    for name, summary, array in (
+        ("people", "people of a generator: styles and labels", "labels"),
+        ("person", "a person of a generator: styles and label", "label"),
+    ):
+        yield Layout(name=name, summary=summary, describe=f"{PACKAGE}.people:describe", arrays=("ws", array))
 
 
 @hookimpl

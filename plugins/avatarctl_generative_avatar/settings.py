@@ -65,7 +65,26 @@ class People(StageSettings):
     """Samples of rays."""
 
 
-class Infer(People):
+class Chosen(People):
+    """New people or those of a file, all or some."""
+
+    people: Path | None = None
+    """People of a run in place of new ones: people.npz, people/NNNNN.npz, the run's folder, or run:NAME/N."""
+    pick: list[NotNegative] = []
+    """Only these people, by the numbers in the names of their files; left out: all."""
+
+    @field_validator("pick", mode="before")
+    @classmethod
+    def _picked(cls, value: Any) -> Any:
+        return words_of(value)
+
+    @field_validator("pick")
+    @classmethod
+    def _once(cls, value: list[int]) -> list[int]:
+        return list(dict.fromkeys(value))
+
+
+class Infer(Chosen):
     """New people: pictures, turning views, blends, films in any motion."""
 
     mode: Annotated[list[Mode], Field(min_length=1)] = ["gen_samples"]

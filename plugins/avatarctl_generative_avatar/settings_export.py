@@ -6,13 +6,13 @@ from typing import Annotated, Literal
 
 from pydantic import Field, ValidationInfo, field_validator
 
-from avatarctl_generative_avatar.settings import People
+from avatarctl_generative_avatar.settings import Chosen
 
 Pose = Literal["canonical", "label"]
 Format = Literal["obj", "ply", "glb"]
 
 
-class Export(People):
+class Export(Chosen):
     """New people as meshes: at rest with skinning weights, as their labels pose them, or moving."""
 
     pose: Annotated[list[Pose], Field(min_length=1)] = ["canonical"]
