@@ -119,5 +119,5 @@ def _licensed(bodies: Bodies, folder: str | Path | None) -> BodyModel:
         raise AssetError(
             f"{error.message}\nthe published networks were trained with basicModel_f_lbs_10_207_0_v1.0.0.pkl "
             "under the name SMPL_NEUTRAL.pkl",
-            hint=error.hint,
+            hint=f"{error.hint}; or take the open body: --body open",
         ) from error

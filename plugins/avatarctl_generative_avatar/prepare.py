@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import zipfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -39,6 +40,8 @@ WORTH_IT = 64
 SHOWN, COLUMNS = 16, 4
 """Photos of the sheet that shows fits, and of its rows."""
 CHECK = "check.png"
+FACES, SMALLEST = 128, 32
+"""Sides of pictures, pixels: from which on faces have discriminators, and the least that is trained."""
 
 
 @dataclass(frozen=True)
@@ -73,9 +76,9 @@ def run(settings: PrepareFashion, run: Run) -> None:
         raise DataError(
             f"{settings.into}: is there", hint="name another file with --into, or overwrite it with --replace"
         )
-    body = body_of(settings, settings.body, run)
     findings = Findings()
     sources = sources_of(settings, run, findings)
+    body = body_of(settings, settings.body, run)
     if settings.check:
         for _ in _packed(sources, settings, body, run, findings):
             pass
@@ -90,7 +93,21 @@ def run(settings: PrepareFashion, run: Run) -> None:
         resolution=settings.resolution,
     )
     if not settings.check:
-        run.log.info("next: avatarctl train generative-avatar -c deepfashion --data %s", settings.into)
+        run.log.info("next: %s", next_command(settings))
+
+
+def next_command(settings: PrepareFashion) -> str:
+    """The command that trains with the zip, at the largest pictures that it has."""
+    resolution, has_faces = settings.resolution, settings.resolution >= FACES
+    preset, kind, side = ("deepfashion", "smpl", 512) if has_faces else ("toy", "open", 64)
+    words = ["avatarctl", "train", "generative-avatar", "-c", preset, "--data", str(settings.into)]
+    if settings.body != kind:
+        words += ["--body", settings.body]
+    if settings.body == "smpl" and settings.body_models is not None:
+        words += ["--body-models", str(settings.body_models)]
+    if resolution < side:
+        words += ["--set", f"network.img_resolution={max(1 << resolution.bit_length() - 1, SMALLEST)}"]
+    return shlex.join(words)
 
 
 def body_of(settings: PrepareFashion, kind: Any, run: Run) -> BodyModel:
@@ -257,7 +274,9 @@ def chosen(count: int) -> list[int]:
 def _check_collection(settings: PrepareFashion, run: Run) -> None:
     """Read every photo of a finished collection."""
     photos = Photos(run.input(settings.images, "images"), settings.resolution, memory=0)
-    body = body_of(settings, photos.body if photos.body in ("open", "smpl") else settings.body, run)
+    body = body_of(settings, "open" if "open" in (photos.body, settings.body) else "smpl", run)
+    if body.is_open and photos.body != "open":
+        run.log.warning("%s: looked at with the open body, its labels may be of another", settings.images)
     shown, findings, faults = set(chosen(len(photos))), Findings(), []
     for number in run.progress(range(len(photos)), "photos", len(photos)):
         try:

@@ -7,6 +7,7 @@ Parts are drawn by several processes into a folder beside the zip; a part that i
 from __future__ import annotations
 
 import json
+import shlex
 import shutil
 import zipfile
 from collections.abc import Iterator
@@ -50,7 +51,8 @@ def run(settings: PrepareSynthetic, run: Run) -> None:
     write(settings, run)
     run.output(settings.into, "photos")
     run.report([{"photos": settings.number, "resolution": settings.resolution, "file": str(settings.into)}])
-    run.log.info("next: avatarctl train generative-avatar -c toy --data %s", settings.into)
+    into = shlex.quote(str(settings.into))
+    run.log.info("next: avatarctl train generative-avatar -c toy --data %s", into)
 
 
 def write(settings: PrepareSynthetic, run: Run) -> None:

@@ -101,8 +101,9 @@ def test_the_open_body_is_loaded_without_files():
 
 
 def test_a_licensed_body_that_is_missing_names_the_published_file(tmp_path):
-    with pytest.raises(AssetError, match=r"basicModel_f.*pkl under the name SMPL_NEUTRAL"):
+    with pytest.raises(AssetError, match=r"basicModel_f.*pkl under the name SMPL_NEUTRAL") as caught:
         load_body(Bodies(), "smpl", tmp_path)
+    assert caught.value.hint.endswith("--body open")
 
 
 def test_a_body_with_other_vertices_is_refused(tmp_path, make):

@@ -1,6 +1,7 @@
 """`prepare fashion`: photos with fitted bodies to a collection."""
 
 import json
+import shlex
 import shutil
 import sys
 from pathlib import Path
@@ -8,7 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from avatarctl_generative_avatar import prepare
+from avatarctl_generative_avatar import prepare, train
+from avatarctl_generative_avatar import settings_train as train_settings
 from avatarctl_generative_avatar.dataset import Photos
 from avatarctl_generative_avatar.fits import Fits
 from avatarctl_generative_avatar.fitted import coded_normals, overlay, seen_normals, vertices_of
@@ -18,6 +20,7 @@ from avatarctl_generative_avatar.synthetic_people import Studio, photo
 from PIL import Image
 
 from avatarctl.body import open_body
+from avatarctl.cli.main import main
 from avatarctl.errors import AvatarError, DataError
 from avatarctl.render import rasterize
 from avatarctl.runs import Run
@@ -193,6 +196,49 @@ def test_the_licensed_body_is_asked_for(raw, tmp_path, monkeypatch):
     with pytest.raises(AvatarError, match="nowhere"):
         prepared(raw, tmp_path, body_models=Path("nowhere"))
     assert prepared(raw, tmp_path, check=True)[1].metrics["photos"] == 3
+
+
+def test_missing_files_are_told_before_the_body(raw, tmp_path, monkeypatch):
+    monkeypatch.undo()
+    for words, message in (
+        ({"images": Path("nowhere")}, "nowhere: not found; expected a folder"),
+        ({"smpl": Path("nowhere.json")}, r"nowhere\.json: not found"),
+    ):
+        with pytest.raises(DataError, match=message):
+            prepared(raw, tmp_path, body_models=Path("no models"), **words)
+
+
+@pytest.mark.parametrize(
+    ("given", "wanted"),
+    [
+        ({}, ("smpl", 512)),
+        ({"body": "open"}, ("open", 512)),
+        ({"body": "open", "resolution": 200}, ("open", 128)),
+        ({"body_models": "some models", "resolution": 100}, ("smpl", 64)),
+        ({"body": "open", "resolution": 40}, ("open", 32)),
+        ({"resolution": 16}, ("smpl", 32)),
+    ],
+)
+def test_the_next_command_is_one_that_trains(given, wanted, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    settings = PrepareFashion(images="photos", into="my photos.zip", **given)
+    words = shlex.split(prepare.next_command(settings))
+    assert main([*words[1:], "--dry-run", "--json"]) == 0
+    found = train_settings.Train(**json.loads(capsys.readouterr().out)["settings"])
+    train.check(found, Run.standalone(tmp_path / "run"))
+    assert (found.body, found.network.img_resolution) == wanted
+    assert found.data == Path("my photos.zip")
+    assert found.body_models == settings.body_models
+
+
+def test_a_collection_is_looked_through_with_the_open_body_where_it_is_asked_for(
+    raw, tmp_path, monkeypatch, caplog
+):
+    path, _ = prepared(raw, tmp_path)
+    monkeypatch.undo()
+    with caplog.at_level("WARNING", "avatarctl.run"):
+        prepared(raw, tmp_path / "again", images=path, check=True, body="open", body_models=Path("nowhere"))
+    assert "looked at with the open body" in caplog.text
 
 
 @pytest.mark.parametrize(
