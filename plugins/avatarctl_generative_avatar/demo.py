@@ -13,7 +13,7 @@ from torch import Tensor
 
 from avatarctl.export import gltf
 from avatarctl.render.video import Film
-from avatarctl.runs.motions import read_motion
+from avatarctl.runs.motions import motion_file, read_motion
 from avatarctl_generative_avatar import labels, pipeline
 from avatarctl_generative_avatar.deform.posing import Posing
 from avatarctl_generative_avatar.deform.template import TRANSL
@@ -27,6 +27,7 @@ from avatarctl_generative_avatar.settings import Infer, Sampling
 from avatarctl_generative_avatar.synthetic_people import Shot, Studio, photo
 
 if TYPE_CHECKING:
+    from avatarctl.motion import Motion
     from avatarctl.runs import Run
     from avatarctl_generative_avatar.settings_demo import Demo
 
@@ -43,7 +44,7 @@ ROWS = ("photo", "person", "normals")
 
 def run(settings: Demo, run: Run) -> None:
     """Make up people, and show them."""
-    begun = time.perf_counter()
+    begun, motion = time.perf_counter(), motion_of(settings, run)
     given = Infer(weights=settings.weights, truncation=settings.truncation, sampling=SAMPLING)
     people = pipeline.of_settings(given, run)
     shots = photos(settings.number, run)
@@ -53,12 +54,23 @@ def run(settings: Demo, run: Run) -> None:
     run.save("views.mp4", turntable(settings, persons[:TURNING], run))
     between = [shown(one, one.label)[0] for one in persons[0].towards(persons[1], STEPS)]
     run.save("blend.png", grid(between, STEPS))
-    run.save("dance.mp4", dance(settings, persons[:DANCING], run))
-    surface = mesh(settings, persons[0], run)
+    run.save("dance.mp4", dance(motion, persons[:DANCING], settings, run))
+    surface = mesh(settings, persons[0], motion, run)
     took = time.perf_counter() - begun
     run.save("report.html", page(run, settings, seen, len(surface.faces), took))
     found = table(seen)
     run.report(found.rich(), poses={"rows": found.plain()}, seconds=round(took, 1))
+
+
+def motion_of(settings: Demo, run: Run) -> Motion:
+    """What they dance.
+
+    Raises:
+        DataError: There is no such motion.
+    """
+    if path := motion_file(settings.motion):
+        run.input(path, "motion")
+    return read_motion(settings.motion)
 
 
 def photos(number: int, run: Run) -> list[Shot]:
@@ -99,11 +111,10 @@ def turntable(settings: Demo, persons: Sequence[Person], run: Run) -> Film:
     return film(persons, [labels.turned(one.label, degrees) for one in persons], run)
 
 
-def dance(settings: Demo, persons: Sequence[Person], run: Run) -> Film:
+def dance(motion: Motion, persons: Sequence[Person], settings: Demo, run: Run) -> Film:
     """People in one motion."""
-    motion = read_motion(settings.motion).resampled(FPS)[: settings.length]
-    body = persons[0].people.template.body
-    return film(persons, [labels.of_motion(motion, one.label.cpu(), body) for one in persons], run)
+    shown, body = motion.resampled(FPS)[: settings.length], persons[0].people.template.body
+    return film(persons, [labels.of_motion(shown, one.label.cpu(), body) for one in persons], run)
 
 
 def film(persons: Sequence[Person], given: Sequence[Tensor], run: Run) -> Film:
@@ -122,12 +133,11 @@ def film(persons: Sequence[Person], given: Sequence[Tensor], run: Run) -> Film:
     return Film(make, len(given[0]), FPS, progress=run.progress)
 
 
-def mesh(settings: Demo, person: Person, run: Run) -> Surface:
+def mesh(settings: Demo, person: Person, motion: Motion, run: Run) -> Surface:
     """Write a person's surface, which follows the motion, and pictures of it from all sides."""
     surface, template = person.surface(settings.voxels, progress=run.progress), person.people.template
     at_rest = replace(surface, vertices=surface.vertices - TRANSL)
-    figure, motion = figure_of(at_rest, template), read_motion(settings.motion)
-    run.output(gltf.write_figure(figure, run.path("person.glb"), motion), "mesh")
+    run.output(gltf.write_figure(figure_of(at_rest, template), run.path("person.glb"), motion), "mesh")
     around = labels.turned(person.label, torch.arange(SIDES) * (360 / SIDES)).split(1)
     pictures = [shown(person, one)[0] for one in around]
     side = len(pictures[0])

@@ -70,7 +70,7 @@ def run(settings: Infer, run: Run) -> None:
 
 
 def check(settings: Infer, count: int) -> None:
-    """Refuse modes that lack what they need.
+    """Refuse modes that lack what they need, and a motion that none of them shows.
 
     Args:
         count: People that are shown.
@@ -80,6 +80,10 @@ def check(settings: Infer, count: int) -> None:
     """
     if "gen_anim" in settings.mode and settings.motion is None:
         raise SettingsError("mode: gen_anim shows a motion, and there is none", hint="--motion walk_2")
+    if "gen_anim" not in settings.mode and settings.motion is not None:
+        raise SettingsError(
+            f"motion: only gen_anim shows it, and mode is {', '.join(settings.mode)}", hint="--mode animate"
+        )
     if "gen_interp" in settings.mode and count < 2:
         is_new = settings.people is None and not settings.pick
         found = f"number is {count}" if is_new else f"there is {count}"
@@ -95,7 +99,7 @@ def motion_of(settings: Infer, run: Run) -> Motion | None:
     Raises:
         DataError: There is no such motion.
     """
-    if settings.motion is None or "gen_anim" not in settings.mode:
+    if settings.motion is None:
         return None
     if path := motion_file(settings.motion):
         run.input(path, "motion")

@@ -15,6 +15,7 @@ from avatarctl_generative_avatar.settings_demo import Demo
 
 from avatarctl.checkpoints import native
 from avatarctl.device import Noise
+from avatarctl.errors import DataError
 from avatarctl.runs import Run
 
 SMALL = GeneratorSizes(
@@ -43,6 +44,12 @@ def test_people_stand_beside_photos_of_others() -> None:
     ]
     rows = {row.kind: row.values["overlap"] for row in table(seen).rows}
     assert rows == {"ours": pytest.approx((1 + 0.5 + 1) / 3), "baseline": 0}
+
+
+def test_a_motion_that_is_missing_is_told_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(demo.pipeline, "of_settings", lambda *_: pytest.fail("people were loaded"))
+    with pytest.raises(DataError, match="'nix' is no motion file"):
+        demo.run(Demo(motion="nix"), Run.standalone(tmp_path / "run"))
 
 
 @pytest.mark.slow

@@ -74,6 +74,11 @@ def test_modes_have_plain_names_and_the_published_ones(given, found):
     ("words", "code", "said"),
     [
         (["--mode", "gen_anim"], 3, "gen_anim shows a motion, and there is none"),
+        (
+            ["--mode", "samples,views", "--motion", "walk_2"],
+            3,
+            "only gen_anim shows it, and mode is gen_samples",
+        ),
         (["--mode", "interp"], 3, "number is 1"),
         (["--mode", "dance"], 3, "found dance, expected one of gen_samples"),
         (["--panels", "rgb,depth"], 3, "found depth, expected one of rgb, raw, normal, mesh"),
