@@ -37,6 +37,7 @@ class Group(BaseModel):
     model_config = ConfigDict(
         extra="forbid",
         frozen=True,
+        allow_inf_nan=False,
         use_attribute_docstrings=True,
         coerce_numbers_to_str=True,
         validate_default=True,
@@ -47,6 +48,7 @@ class StageSettings(BaseSettings):
     """Settings of one target or stage.
 
     The class is the documentation: a field's default is the published value, the string under it its help.
+    Numbers are finite, here and in groups.
     Building one in Python takes exactly what is passed; files, environment and options come in through
     `config.layers` alone.
     """
@@ -57,7 +59,11 @@ class StageSettings(BaseSettings):
     """Defaults that belong to a value of a field: {field: {value: {setting: default}}}."""
 
     model_config = SettingsConfigDict(
-        extra="forbid", frozen=True, use_attribute_docstrings=True, coerce_numbers_to_str=True
+        extra="forbid",
+        frozen=True,
+        allow_inf_nan=False,
+        use_attribute_docstrings=True,
+        coerce_numbers_to_str=True,
     )
 
     @classmethod

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
-from pydantic import Field, field_validator
+from pydantic import Field, ValidationInfo, field_validator
 
 from avatarctl.config import Group, StageSettings, WeightsPath
 from avatarctl_generative_avatar.settings_model import NotNegative, Positive
@@ -103,7 +103,7 @@ class Infer(Chosen):
     """Path around the person: none, 40 degrees to each side, or all around; auto: swing for views."""
     turns: Annotated[float, Field(ge=-100.0, le=100.0)] = 1.0
     """With orbit: circles over the film."""
-    azimuth: float = 0.0
+    azimuth: Annotated[float, Field(ge=-360.0, le=360.0)] = 0.0
     """Where the camera begins, degrees around the person: 0 is the front, 90 its right."""
     elevation: Annotated[float, Field(ge=-90.0, le=90.0)] = 0.0
     """Degrees from which the camera looks down."""
@@ -127,6 +127,13 @@ class Infer(Chosen):
             joined = [name for name in get_args(Mode) if isinstance(word, str) and name in word]
             found += [ALIASES[word]] if word in ALIASES else joined or [word]
         return list(dict.fromkeys(found))
+
+    @field_validator("turns")
+    @classmethod
+    def _turns(cls, value: float, info: ValidationInfo) -> float:
+        if value == 0 and info.data.get("camera") == "orbit":
+            raise ValueError("an orbit of no circle; leave --camera out, or choose still")
+        return value
 
     @field_validator("panels", mode="before")
     @classmethod

@@ -70,7 +70,7 @@ class Infer(Pictures):
     """The recording's cameras, one that goes around the person, or one that stands still."""
     turns: Annotated[float, Field(ge=-100.0, le=100.0)] = 1.0
     """With orbit: circles around the person over all frames."""
-    azimuth: float = 0.0
+    azimuth: Annotated[float, Field(ge=-360.0, le=360.0)] = 0.0
     """Where orbit begins, or fixed stands, degrees around the person: 0 sees the face, 90 the left side."""
     size: Annotated[int, Field(ge=16, le=4096)] = 256
     """Side of the pictures of orbit and fixed, pixels."""

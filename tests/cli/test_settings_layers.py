@@ -5,6 +5,9 @@ from __future__ import annotations
 import json
 
 import pytest
+from pydantic import ValidationError
+
+from avatarctl.config import StageSettings
 
 
 def dry(command, *words):
@@ -72,6 +75,24 @@ def test_all_mistakes_are_reported_at_once_with_their_source(command, tmp_path):
         "       batch_siz: no such setting, did you mean batch_size?  (a.yaml)",
         "try    avatarctl config show infer echo",
     ]
+
+
+def test_numbers_are_finite(command, tmp_path):
+    for given in ("inf", "-inf", "nan", "1e999"):
+        answer = command("infer", "echo", "a", "-s", f"pace.rate={given}")
+        assert (answer.code, answer.err.splitlines()[0]) == (
+            3,
+            f"error  pace.rate: found {given}, expected a finite number  (--set)",
+        )
+    (tmp_path / "a.yaml").write_text("pace: {rate: .inf}\n")
+    assert "found inf, expected a finite number" in command("infer", "echo", "a", "-c", "a.yaml").err
+
+    class Far(StageSettings):
+        place: float = 0.0
+        """Metres."""
+
+    with pytest.raises(ValidationError, match="finite number"):
+        Far(place=float("nan"))
 
 
 def test_stage_sections_of_a_preset_hold_for_that_stage_alone(command, tmp_path):
