@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from avatarctl.config import Group
 
@@ -14,6 +14,13 @@ Share = Annotated[float, Field(ge=0.0, le=1.0)]
 Weight = Annotated[float, Field(ge=0.0)]
 Kind = Literal["smpl", "open"]
 NoiseMode = Literal["random", "const", "none"]
+
+
+def _power_of_two(side: int) -> int:
+    if side & (side - 1):
+        below = 1 << side.bit_length() - 1
+        raise ValueError(f"expected a power of two, as {below} or {2 * below}")
+    return side
 
 
 class Rendering(Group):
@@ -46,9 +53,9 @@ class Rendering(Group):
 class Network(Group):
     """Sizes of the generator."""
 
-    img_resolution: Annotated[int, Field(ge=32, le=2048)] = 512
+    img_resolution: Annotated[int, Field(ge=32, le=2048), AfterValidator(_power_of_two)] = 512
     """Side of the pictures, a power of two; rays are half as many."""
-    plane_resolution: Annotated[int, Field(ge=16, le=1024)] = 256
+    plane_resolution: Annotated[int, Field(ge=16, le=1024), AfterValidator(_power_of_two)] = 256
     """Side of a plane, a power of two."""
     z_dim: Positive = 512
     """Numbers that a person is drawn from."""

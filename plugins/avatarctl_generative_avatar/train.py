@@ -102,6 +102,7 @@ def check(settings: Train, run: Run) -> None:
             "losses.normal_gan true: its discriminator needs normals, and rendering.is_normal is false",
             hint="--set losses.normal_gan=false, or --set rendering.is_normal=true",
         )
+    _check_channels(settings)
     side, losses = settings.network.img_resolution, settings.losses
     least = SMALLEST * (16 if losses.face_gan and losses.normal_gan else 8 if losses.face_gan else 2)
     if side < least:
@@ -124,6 +125,20 @@ def check(settings: Train, run: Run) -> None:
                 f"a process works on {one} photos at a time, which groups of {group} "
                 "(critics.mbstd_group_size) do not divide",
                 hint=f"choose --batch-size and --micro-batch as multiples of {group}, or groups of 1",
+            )
+
+
+def _check_channels(settings: Train) -> None:
+    """Refuse networks whose largest resolution has no channel."""
+    network, critics = settings.network, settings.critics
+    for name, base, side in (
+        ("network", network.channel_base, network.plane_resolution),
+        ("critics", critics.channel_base, network.img_resolution),
+    ):
+        if base < side:
+            raise SettingsError(
+                f"{name}.channel_base {base}: no channel is left at {side} pixels",
+                hint=f"--set {name}.channel_base={side}, or more",
             )
 
 

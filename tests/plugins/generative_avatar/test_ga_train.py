@@ -22,6 +22,7 @@ from avatarctl_generative_avatar.settings_model import Critics, Network, Renderi
 from avatarctl_generative_avatar.settings_train import Augmenting, Losses, Train
 from avatarctl_generative_avatar.train import begin_as_body, check, length_of, run, steps_of
 from PIL import Image
+from pydantic import ValidationError
 from safetensors.torch import load_file
 
 from avatarctl.body.service import open_body
@@ -193,11 +194,25 @@ def test_two_processes_share_a_batch(data: Path, tmp_path: Path) -> None:
         ({"batch_size": 3}, "mbstd_group_size"),
         ({"batch_size": 4, "micro_batch": 3}, "3 photos at a time"),
         ({"loop": Loop(ema=0.9)}, "loop.ema"),
+        (
+            {"network": NETWORK.model_copy(update={"channel_base": 15})},
+            "network.channel_base 15: .* 16 pixels",
+        ),
+        (
+            {"critics": CRITICS.model_copy(update={"channel_base": 31})},
+            "critics.channel_base 31: .* 32 pixels",
+        ),
     ],
 )
 def test_settings_that_do_not_go_together_are_refused(more: Any, words: str, tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match=words):
         check(settings(tmp_path, **more), Run.standalone(tmp_path))
+
+
+@pytest.mark.parametrize("name", ["img_resolution", "plane_resolution"])
+def test_resolutions_are_powers_of_two(name: str) -> None:
+    with pytest.raises(ValidationError, match="expected a power of two, as 64 or 128"):
+        Network(**{name: 100})
 
 
 @pytest.mark.parametrize("name", ["deepfashion", "toy", "toy-128"])
