@@ -147,7 +147,7 @@ def training_of(settings: Train, photos: Photos, weights: Weights | None, run: R
 
     Raises:
         AssetError: The licensed body was not found.
-        CheckpointError: Tensors of the weights have other shapes.
+        CheckpointError: Tensors of the weights have other shapes, or none has a name of the networks.
     """
     body = load_body(run.bodies, settings.body, settings.body_models)
     sdf = None if settings.sdf is None else load_sdf(run.input(settings.sdf, "sdf"))
@@ -167,8 +167,13 @@ def training_of(settings: Train, photos: Photos, weights: Weights | None, run: R
     averaged = copy.deepcopy(generator)
     if weights is not None:
         raw = RAW if weights.holds(RAW) else GENERATOR
-        for part, module in ((raw, generator), (GENERATOR, averaged), (DISCRIMINATOR, discriminator)):
-            begin_with(module, weights, part, settings, run)
+        parts = ((raw, generator), (GENERATOR, averaged), (DISCRIMINATOR, discriminator))
+        if not sum(begin_with(module, weights, part, settings, run) for part, module in parts):
+            raise CheckpointError(
+                f"{weights.path}: nothing in it is of a generator of people or its discriminators; it holds "
+                f"{', '.join(weights.parts) or 'no networks'}",
+                hint="avatarctl inspect FILE says what a file is; without --start a training begins fresh",
+            )
     for module in (generator, averaged, discriminator):
         module.to(run.device)
     pair = Pair(
@@ -193,15 +198,15 @@ def begin_as_body(generator: generators.Generator) -> None:
 
 
 @torch.no_grad()
-def begin_with(module: nn.Module, weights: Weights, part: str, settings: Train, run: Run) -> None:
-    """Copy what weights have under the same names; the rest stays fresh.
+def begin_with(module: nn.Module, weights: Weights, part: str, settings: Train, run: Run) -> int:
+    """Copy what weights have under the same names, and count it; the rest stays fresh.
 
     Raises:
         CheckpointError: A tensor has another shape.
     """
     if not weights.holds(part):
         run.log.warning("%s: holds no '%s'; it begins fresh", weights.path, part)
-        return
+        return 0
     given, own = weights.part(part), module.state_dict()
     if bad := [name for name, tensor in given.items() if not is_finite(tensor)]:
         raise CheckpointError(
@@ -218,6 +223,7 @@ def begin_with(module: nn.Module, weights: Weights, part: str, settings: Train, 
             )
         own[name].copy_(given[name])
     run.log.info("%s: %s: %d of %d tensors taken over", weights.path, part, len(names), len(own))
+    return len(names)
 
 
 def state_of(training: Training) -> State:

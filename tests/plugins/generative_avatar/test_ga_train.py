@@ -166,6 +166,13 @@ def test_weights_of_other_sizes_are_refused(trained: Weights, data: Path, tmp_pa
         train(data, tmp_path, start=str(trained.path), network=network)
 
 
+@pytest.mark.parametrize(("part", "name"), [("upper", "codebook"), (GENERATOR, "layers.0.weight")])
+def test_weights_of_another_system_are_refused(part: str, name: str, data: Path, tmp_path: Path) -> None:
+    path = Weights({part: {name: torch.ones(2)}}, {}, "x", Path("x")).write(tmp_path / "other.safetensors")
+    with pytest.raises(CheckpointError, match=rf"other.safetensors: nothing in it is of .* it holds {part}"):
+        train(data, tmp_path / "run", start=str(path))
+
+
 @pytest.mark.slow
 def test_two_processes_share_a_batch(data: Path, tmp_path: Path) -> None:
     words = settings(data, batch_size=4, loop=Loop(steps=2, log_every=1, save_every=0))
