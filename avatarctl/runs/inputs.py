@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from avatarctl.checkpoints import Weights, open_weights
 from avatarctl.checkpoints.native import stored_config
 from avatarctl.errors import DataError
 from avatarctl.runs import chain, index
@@ -43,6 +44,29 @@ def find_weights(words: str, target: str, stage: str, declared: Iterable[Any], a
             f"{words}: no such weights file or folder", hint=f"name a file or folder, or one of {names}"
         )
     return path
+
+
+def opened(weights: str | Path | Weights, declared: Iterable[Any]) -> Weights:
+    """Weights as calls in Python name them.
+
+    Args:
+        weights: Opened ones, a file or folder, native or official, or the name of embedded ones; several are
+            joined by commas.
+        declared: The plugin's `Weights` declarations.
+
+    Raises:
+        DataError: There is no such file.
+        CheckpointError: It holds no weights.
+    """
+    if isinstance(weights, Weights):
+        return weights
+    declared = list(declared)
+    embedded = embedded_weights(declared)
+    paths = [
+        embedded[words] if words in embedded and not Path(words).exists() else words
+        for words in several(str(weights))
+    ]
+    return open_weights(paths, declared)
 
 
 def several(words: str) -> list[str]:

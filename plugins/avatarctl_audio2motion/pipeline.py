@@ -17,11 +17,11 @@ import torch
 from torch import Tensor
 
 from avatarctl.audio.wave import FRAME
-from avatarctl.checkpoints import Weights, open_weights
+from avatarctl.checkpoints import Weights
 from avatarctl.device import choose
 from avatarctl.errors import AssetError, CheckpointError, DataError, SettingsError
 from avatarctl.geometry.shapes import expect
-from avatarctl.runs.inputs import embedded_weights, several
+from avatarctl.runs.inputs import opened
 from avatarctl_audio2motion.clip import Clip, Draws, Networks, Progress
 from avatarctl_audio2motion.conversations.stats import POSE, Statistics, read_statistics
 from avatarctl_audio2motion.generated import Generated, Words
@@ -195,11 +195,7 @@ def load(
         AssetError: There are no statistics.
         CheckpointError: A network is missing, does not fit, or is of another person.
     """
-    if not isinstance(weights, Weights):
-        declared = list(avatarctl_weights())
-        embedded = embedded_weights(declared)
-        paths = [embedded.get(words, words) for words in several(str(weights))]
-        weights = open_weights(paths, declared)
+    weights = opened(weights, avatarctl_weights())
     where = torch.device(device) if not isinstance(device, str) else choose(device)[0]
     name = person_of(weights, person, stats)
     _require(mode, [part for part in ("face", "body") if not weights.holds(part)], str(weights.path))

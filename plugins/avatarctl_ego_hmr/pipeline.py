@@ -17,11 +17,11 @@ import torch
 from torch import Tensor
 
 from avatarctl.body import Bodies
-from avatarctl.checkpoints import Weights, open_weights
+from avatarctl.checkpoints import Weights
 from avatarctl.device import choose
 from avatarctl.device.precision import precision as autocast
 from avatarctl.errors import CheckpointError, UsageError
-from avatarctl.runs.inputs import embedded_weights, several
+from avatarctl.runs.inputs import opened
 from avatarctl_ego_hmr.bodies import Kind, People
 from avatarctl_ego_hmr.collision.load import PART, kind_of, load_collision
 from avatarctl_ego_hmr.collision.partition import SAMPLES, Figure, seeded
@@ -213,11 +213,7 @@ def load(
         AssetError: A licensed body model is not there.
         CheckpointError: A network is missing or does not fit.
     """
-    if not isinstance(weights, Weights):
-        declared = list(avatarctl_weights())
-        embedded = embedded_weights(declared)
-        paths = [embedded.get(words, words) for words in several(str(weights))]
-        weights = open_weights(paths, declared)
+    weights = opened(weights, avatarctl_weights())
     where = torch.device(device) if not isinstance(device, str) else choose(device)[0]
     source = str(weights.path)
     check_parts(weights, parts)

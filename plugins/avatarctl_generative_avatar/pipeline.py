@@ -20,10 +20,11 @@ from torch import Tensor
 
 from avatarctl.assets.catalogue import found
 from avatarctl.body import Bodies
-from avatarctl.checkpoints import Weights, open_weights
+from avatarctl.checkpoints import Weights
 from avatarctl.checkpoints.sizes import settings_in
 from avatarctl.device import Noise, choose
 from avatarctl.errors import CheckpointError, DataError
+from avatarctl.runs.inputs import opened
 from avatarctl_generative_avatar import label
 from avatarctl_generative_avatar.body import load_body
 from avatarctl_generative_avatar.deform.posing import Posing
@@ -282,7 +283,7 @@ def load(
     """A generator of people from its weights.
 
     Args:
-        weights: A file, native or official.
+        weights: Opened weights, a file or folder, native or official, or the name of embedded ones.
         sampling: Samples of rays; left out: those of the published test script.
         body: That is posed; auto: the one of the training.
         body_models: Folder of licensed body models; left out: the added assets.
@@ -292,8 +293,7 @@ def load(
         CheckpointError: The weights hold no generator.
         AssetError: The body model was not found.
     """
-    if not isinstance(weights, Weights):
-        weights = open_weights(weights, list(avatarctl_weights()))
+    weights = opened(weights, avatarctl_weights())
     generator = load_generator(weights)
     sampling = sampling or Sampling()
     rendering = rendering_of(weights, sampling)

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from avatarctl.body import Bodies, BodyModel
 from avatarctl.body.tables import BODY_PARENTS, HEAD, NUM_BODY
-from avatarctl.checkpoints import Weights, open_weights
+from avatarctl.checkpoints import Weights
 from avatarctl.device import choose
 from avatarctl.device.memory import chunked
 from avatarctl.diffusion import leading_steps
@@ -21,7 +21,7 @@ from avatarctl.geometry.rotations import axis_angle_from_matrix, matrix_from_axi
 from avatarctl.geometry.shapes import expect
 from avatarctl.motion import Motion, Tracking
 from avatarctl.motion.tracking import FPS
-from avatarctl.runs.inputs import embedded_weights, several
+from avatarctl.runs.inputs import opened
 from avatarctl_sparse_tracking.features import HEAD_PLACE
 from avatarctl_sparse_tracking.heading import heading, to_heading, turn_root
 from avatarctl_sparse_tracking.inspecting import require_chain
@@ -210,11 +210,7 @@ def load(
         DeviceError: There are no products of 8-bit integers.
         CheckpointError: A network is missing or does not fit.
     """
-    if not isinstance(weights, Weights):
-        declared = list(avatarctl_weights())
-        embedded = embedded_weights(declared)
-        paths = [embedded.get(words, words) for words in several(str(weights))]
-        weights = open_weights(paths, declared)
+    weights = opened(weights, avatarctl_weights())
     require_chain(weights)
     where = torch.device(device) if not isinstance(device, str) else choose(device)[0]
     if number_format == "int8" and not has_int8(where):

@@ -14,10 +14,11 @@ from typing import TYPE_CHECKING
 import torch
 
 from avatarctl.body import Bodies, BodyModel
-from avatarctl.checkpoints import Weights, open_weights
+from avatarctl.checkpoints import Weights
 from avatarctl.checkpoints.sizes import settings_in
 from avatarctl.device import choose
 from avatarctl.errors import CheckpointError, SettingsError
+from avatarctl.runs.inputs import opened
 from avatarctl_video_avatar import official
 from avatarctl_video_avatar.body_fit import load_body
 from avatarctl_video_avatar.items import subject_of
@@ -78,7 +79,8 @@ def load(
     """An avatar from its weights and its person's prepared recording.
 
     Args:
-        weights: A file or a folder, native or official; of a published training's folder the newest counts.
+        weights: Opened weights, a file or folder, native or official, or the name of embedded ones; of a
+            published training's folder the newest counts.
         rendering: For weights that do not say how they were trained; what differs from the published settings
             counts with others too.
         body_models: Folder of licensed body models; left out: the added assets.
@@ -89,7 +91,7 @@ def load(
         AssetError: A body model was not found.
     """
     if not isinstance(weights, Weights):
-        weights = open_weights(_file_of(weights), list(avatarctl_weights()))
+        weights = opened(_file_of(weights), avatarctl_weights())
     data = data if isinstance(data, Prepared) else Prepared(Path(data))
     check_person(weights, data)
     place = torch.device(device) if device is not None else choose("cpu")[0]

@@ -87,6 +87,12 @@ def test_weights_of_a_licensed_body_ask_for_it(tmp_path, monkeypatch):
     assert pipeline.load(small_people.weights(body="smpl"), body="open").template.body.is_open
 
 
+def test_embedded_weights_are_loaded_by_name():
+    people = pipeline.load("fashion-toy", device="cpu")
+    assert people.weights.path.name == "fashion-toy.safetensors"
+    assert people.template.body.is_open
+
+
 def test_planes_are_made_once_for_a_person(person, monkeypatch):
     calls = []
     generator = type(person.people.generator)

@@ -16,7 +16,7 @@ from torch import Tensor
 from avatarctl.checkpoints import native, open_weights
 from avatarctl.cli.main import main
 from avatarctl.device import Noise
-from avatarctl.errors import CheckpointError
+from avatarctl.errors import CheckpointError, DataError
 
 READERS = list(avatarctl_weights())
 KINDS = {
@@ -181,6 +181,11 @@ def test_a_trainings_folder_is_as_good_as_its_newest_file(tmp_path):
         file(tmp_path / "exp", name, global_step=step, avatarctl={"body": "open"})
     for words in (tmp_path / "exp", tmp_path / "exp" / "checkpoints"):
         assert pipeline.load(words, va_person.recording()).step == 7
+
+
+def test_embedded_weights_are_loaded_by_name():
+    with pytest.raises(DataError, match="nowhere"):  # the recording is what is missing
+        pipeline.load("avatar-toy", "nowhere")
 
 
 def test_inspection_says_what_it_is_and_what_takes_it(tmp_path, capsys):
