@@ -157,6 +157,8 @@ def _numbers(value: Any, where: str, shapes: tuple[tuple[int, ...], ...]) -> Ten
         found = torch.from_numpy(np.array(array, np.float32))
     if not found.isfinite().all():
         raise DataError(f"{where}: a number is not finite", hint=HINT)
+    if found.numel() and found.abs().max() > label.LARGEST:
+        raise DataError(f"{where}: found numbers beyond {label.LARGEST:g}", hint=HINT)
     return found
 
 

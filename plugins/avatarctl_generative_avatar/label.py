@@ -22,6 +22,8 @@ JOINTS, BETAS = 24, 10
 SCALE, TRANSL, POSES, SHAPE = slice(25, 26), slice(26, 29), slice(29, 101), slice(101, 111)
 ROOT = slice(29, 32)
 """The turn of the whole body, with which the poses begin."""
+LARGEST = 1e6
+"""No number of a label comes near: metres, radians, and the camera over the picture's side."""
 CAMERA_Z, FOCAL = -10.0, 5.0
 """A camera whose plane z = 0 spans [-1, 1]: far enough away to be nearly orthographic."""
 
@@ -30,6 +32,12 @@ def check(labels: Tensor, name: str = "labels") -> Tensor:
     """The same labels as float32, if they are labels [..., 111]."""
     expect(labels, f"... {SIZE}", name)
     return labels.float()
+
+
+def field_of(number: int) -> str:
+    """What a number of a label is of, by its index."""
+    ends = {"camera": CAMERA, "scale": SCALE.stop, "transl": TRANSL.stop, "poses": POSES.stop, "betas": SIZE}
+    return next(name for name, end in ends.items() if number < end)
 
 
 def cam2world(labels: Tensor) -> Tensor:

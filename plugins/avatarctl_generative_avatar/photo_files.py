@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 
 from avatarctl.errors import DataError
-from avatarctl_generative_avatar.label import BODY, CAMERA
+from avatarctl_generative_avatar.label import BODY, CAMERA, LARGEST, field_of
 
 INDEX = "dataset.json"
 PHOTO, NORMAL, IGNORED = "img", "normal", "_seg"
@@ -138,17 +138,24 @@ class PhotoFiles:
         """The labels of photos, float32 [M, 111].
 
         Raises:
-            DataError: One has no label, or one of another length, or one that is not finite.
+            DataError: One has no label, or one of another length, or with numbers that no label has.
         """
         where, found = f"{self.path}: {INDEX}: labels", self.entries()
         if lone := [name for name in names if name not in found]:
             raise DataError(f"{where}: none for {len(lone)} of {len(names)} photos: {listing(lone)}")
         values = [_row(found[name], f"{where}: {name}") for name in names]
-        with np.errstate(over="ignore"):
-            rows = np.array(values, np.float32)
-        if bad := [names[row] for row in np.flatnonzero(~np.isfinite(rows).all(axis=1)).tolist()]:
-            raise DataError(f"{where}: numbers of {len(bad)} photos are not finite: {listing(bad)}")
-        return rows
+        pairs = zip(names, values, strict=True)
+        if faults := [f"{name}: {fault}" for name, row in pairs if (fault := _fault(row))]:
+            raise DataError(
+                f"{where}: {len(faults)} of {len(names)} photos have impossible numbers: "
+                + listing(faults, "; "),
+                hint=f"repair them in {INDEX}, or take these photos out of it",
+            )
+        return np.array(values, np.float32)
+
+    def lone(self, names: Sequence[str]) -> list[str]:
+        """Labels that belong to none of these photos, by the name of theirs."""
+        return sorted(set(self.entries()) - set(names))
 
 
 def normals_of(name: str) -> str:
@@ -221,6 +228,13 @@ def _row(value: Any, where: str) -> list[float]:
     if not all(isinstance(number, int | float) for number in row):
         raise DataError(f"{where}: expected numbers", hint=LAYOUT)
     return row
+
+
+def _fault(row: Sequence[float]) -> str:
+    """The first number that no label has; nothing where there is none."""
+    wrong = (index for index, number in enumerate(row) if not abs(number) <= LARGEST)  # nan is wrong, too
+    index = next(wrong, None)
+    return "" if index is None else f"{field_of(index)}: found {str(row[index])[:20]}"
 
 
 def _words(value: Any, sizes: Sequence[int]) -> str:

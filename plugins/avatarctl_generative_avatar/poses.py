@@ -93,9 +93,12 @@ def _of_array(path: Path) -> Tensor:
         raise DataError(f"{path}: holds {array.dtype} {list(array.shape)}; {EXPECTED}", hint=hint)
     with np.errstate(over="ignore"):
         rows = array.astype(np.float32)
-    if len(bad := np.flatnonzero(~np.isfinite(rows).all(axis=1))):
+    is_possible = np.abs(rows) <= label.LARGEST
+    if len(bad := np.flatnonzero(~is_possible.all(axis=1))):
+        index = int(np.flatnonzero(~is_possible[bad[0]])[0])
         raise DataError(
-            f"{path}: {len(bad)} of {len(rows)} rows are not finite, row {bad[0]} first",
+            f"{path}: {len(bad)} of {len(rows)} rows have impossible numbers, row {bad[0]} first: "
+            f"{label.field_of(index)}: found {rows[bad[0], index]:g}",
             hint="leave these rows out",
         )
     return torch.from_numpy(rows)

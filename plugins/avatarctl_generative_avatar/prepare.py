@@ -292,7 +292,10 @@ def _check_collection(settings: PrepareFashion, run: Run) -> None:
     if faults:
         raise unusable(settings.images, faults, len(photos))
     _tell(findings, photos.labels, body, run)
-    run.log.info("%s: nothing is missing", settings.images)
+    if lone := photos.files.lone(photos.names):
+        run.log.warning("labels without a photo: %s", listing(lone))
+    else:
+        run.log.info("%s: nothing is missing", settings.images)
     run.report(photos=len(photos))
 
 

@@ -181,8 +181,11 @@ def entry(row, name="00000/img00000001.png"):
         ({"index": entry([["x"] * 25, [0.0] * 86])}, "img00000001.png: expected numbers"),
         (
             {"index": entry([[1e60] * 25, [0.0] * 86])},
-            "numbers of 1 photos are not finite: 00000/img00000001",
+            "1 of 2 photos have impossible numbers: 00000/img00000001.png: camera: found 1e+60",
         ),
+        ({"index": entry([[0] * 25, [1, 0, 1e30, *[0] * 83]])}, "img00000001.png: transl: found 1e+30"),
+        ({"index": entry([[0] * 25, [*[0] * 80, float("nan"), *[0] * 5]])}, "betas: found nan"),
+        ({"index": entry([[0] * 25, [10**400, *[0] * 85]])}, "scale: found 1000"),
         (
             {"index": entry([[0] * 25, [0] * 86], "other.png")},
             "none for 1 of 2 photos: 00000/img00000001.png",

@@ -77,6 +77,7 @@ def test_names_may_lack_folder_and_ending(name, tmp_path):
         ({"poses": ["a"]}, "poses: found no numbers"),
         ({"poses": [[1], [1, 2]]}, "poses: found no numbers"),
         ({"poses": POSES * np.nan}, "poses: a number is not finite"),
+        ({"poses": POSES, "transl": [0, 1e30, 0]}, "transl: found numbers beyond 1e+06"),
         ({"poses": np.ones((24, 3, 3))}, "poses: its matrices are no rotations"),
         ({"poses": POSES, "betas": np.zeros(16)}, "betas: found [16]; expected up to 10"),
         ({"poses": POSES, "scale": 0}, "scale: found 0; expected more than 0"),

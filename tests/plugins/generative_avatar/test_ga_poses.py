@@ -46,8 +46,9 @@ def test_photos_have_poses_too(tmp_path):
         (np.zeros(111, np.float32), "holds float32 [111]"),
         (np.zeros((0, 111), np.float32), "holds float32 [0, 111]"),
         (np.zeros((2, 111), "U3"), "holds <U3 [2, 111]"),
-        (np.full((2, 111), np.inf), "2 of 2 rows are not finite, row 0 first"),
-        (np.full((2, 111), 1e300), "2 of 2 rows are not finite"),
+        (np.full((2, 111), np.inf), "2 of 2 rows have impossible numbers, row 0 first: camera: found inf"),
+        (np.full((2, 111), 1e300), "2 of 2 rows have impossible numbers"),
+        (np.eye(111)[[3, 30]] * 1e30, "row 0 first: camera: found 1e+30"),
     ],
 )
 def test_other_layouts_are_refused(array, words, tmp_path):

@@ -4,6 +4,7 @@ import json
 import shlex
 import shutil
 import sys
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -229,6 +230,23 @@ def test_the_next_command_is_one_that_trains(given, wanted, tmp_path, monkeypatc
     assert (found.body, found.network.img_resolution) == wanted
     assert found.data == Path("my photos.zip")
     assert found.body_models == settings.body_models
+
+
+def test_a_label_without_a_photo_is_named(raw, tmp_path, caplog):
+    path, _ = prepared(raw, tmp_path)
+    with zipfile.ZipFile(path) as source, zipfile.ZipFile(tmp_path / "less.zip", "w") as less:
+        for name in source.namelist():
+            if "0000001" not in name:
+                less.writestr(name, source.read(name))
+    for images, said, unsaid in (
+        (path, "nothing is missing", "without a photo"),
+        (tmp_path / "less.zip", "labels without a photo: img/0000001.png", "nothing is missing"),
+    ):
+        caplog.clear()
+        with caplog.at_level("INFO", "avatarctl.run"):
+            prepared(raw, tmp_path / "again", images=images, smpl=None, check=True)
+        assert said in caplog.text
+        assert unsaid not in caplog.text
 
 
 def test_a_collection_is_looked_through_with_the_open_body_where_it_is_asked_for(
