@@ -79,7 +79,7 @@ def write(settings: PrepareSynthetic, run: Run) -> None:
         for first in range(0, settings.number, PART)
     ]
     processes = settings.processes or (cores() if settings.number >= WORTH_IT else 1)
-    for _ in run.progress(draw_all(parts, processes), "drawing photos", len(parts)):
+    for _ in run.progress(draw_all(parts, processes), "drawing photos", settings.number):
         pass
     join(into, parts, about)
     shutil.rmtree(folder.parent)
@@ -120,14 +120,15 @@ def is_there(into: Path, about: dict[str, int], *, replace: bool) -> bool:
     return False
 
 
-def draw_all(parts: list[Part], processes: int) -> Iterator[None]:
-    """Draw the parts; nothing comes back but that another one is there.
+def draw_all(parts: list[Part], processes: int) -> Iterator[int]:
+    """Draw the parts; numbers of photos come back as their parts are there.
 
     Raises:
         DataError: They cannot be written, or a process was killed.
     """
     again = "type the same command again, with --processes 1 if it recurs; drawn photos are kept"
-    return results(draw, parts, min(processes, len(parts)), again=again)
+    drawn = results(draw, parts, min(processes, len(parts)), again=again)
+    return (number for part, _ in zip(parts, drawn, strict=True) for number in part.numbers)
 
 
 def draw(part: Part) -> None:

@@ -45,6 +45,16 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return settings.into
 
 
+def test_progress_counts_photos(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(synthetic, "draw", lambda _: None)
+    monkeypatch.setattr(synthetic, "join", lambda *_: None)
+    seen: list[tuple[list[int], int]] = []
+    work = Run.standalone(tmp_path / "run")
+    monkeypatch.setattr(work, "progress", lambda items, _, total: iter([seen.append((list(items), total))]))
+    synthetic.write(PrepareSynthetic(into=tmp_path / "photos.zip", number=120), work)
+    assert seen == [(list(range(120)), 120)]
+
+
 def test_the_labels_body_is_inside_the_clothes(shots: list[Shot], studio: Studio) -> None:
     labels = torch.stack([shot.label for shot in shots])
     skin = scaled_body(studio.body, labels).vertices
