@@ -45,7 +45,7 @@ def apply() -> None:
         SettingsError: The file says something else than these settings.
     """
     path = config_file()
-    if not path.is_file():
+    if not os.path.isfile(path):  # False, too, where the folder may not be looked into
         return
     try:
         settings = UserSettings(**presets.read(path))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -225,7 +226,7 @@ def digest_of(tensor: Tensor) -> str:
 
 def read_statistics(path: Path, precision: str) -> dict[str, FeatureStats]:
     """Statistics by kind; none where the file is not there or broken."""
-    if not path.is_file():
+    if not os.path.isfile(path):  # False, too, where the folder may not be looked into
         return {}
     try:
         arrays = read_npz(path)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -138,7 +139,7 @@ def _digest(body: BodyModel, vertices: Tensor) -> str:
 
 def _read(path: Path, shape: Sequence[int]) -> Tensor | None:
     """What an earlier call kept; None if none did, or the file is damaged."""
-    if not path.is_file():
+    if not os.path.isfile(path):  # False, too, where the folder may not be looked into
         return None
     try:
         array = read_npy(path, "a volume around a body")

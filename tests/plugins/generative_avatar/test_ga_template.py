@@ -1,12 +1,15 @@
 """The canonical body's volumes: computed, kept, read, looked up."""
 
+import errno
 import logging
+import os
 
 import numpy as np
 import pytest
 import torch
 from avatarctl_generative_avatar.deform import volumes
 from avatarctl_generative_avatar.deform.template import FAR, SHELL, Template
+from avatarctl_generative_avatar.evaluate import read_statistics
 from torch.nn import functional
 
 from avatarctl.body import open_body
@@ -116,6 +119,20 @@ def test_a_cache_that_cannot_be_written_is_said(tmp_path, monkeypatch, caplog):
     with caplog.at_level(logging.WARNING):
         assert kept() == 1
     assert "will be computed again" in caplog.text
+
+
+def test_a_cache_that_may_not_be_looked_into_is_as_good_as_none(tmp_path, monkeypatch):
+    stat = os.stat
+
+    def refused(path, *words, **more):
+        if str(path).startswith(str(tmp_path / "avatarctl")):
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return stat(path, *words, **more)
+
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setattr(os, "stat", refused)
+    assert kept() == 1
+    assert read_statistics(tmp_path / "avatarctl" / "statistics.npz", "float64") == {}
 
 
 def written(tmp_path, array):
