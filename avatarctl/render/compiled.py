@@ -7,6 +7,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from avatarctl.device.loops import compiled
+
 
 def zbuffer(
     pixels: Tensor,
@@ -34,7 +36,7 @@ def zbuffer(
     return face, barycentric, far
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled(numba.njit)
 def _zbuffer(pixels, inverse, faces, height, width, most, limit, is_strict):  # type: ignore[no-untyped-def]  # numba infers
     face = np.full((height, width), -1, np.int64)
     barycentric = np.zeros((height, width, 3), np.float32)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numba
 import numpy as np
 
+from avatarctl.device.loops import compiled
 from avatarctl_video_avatar.sweeps import NEVER, ROUNDS, SWEEPS, TINY
 
 F4, F8 = np.float32, np.float64
@@ -25,7 +26,7 @@ def distances(triangles: np.ndarray, n: int) -> np.ndarray:
     return found
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled(numba.njit)
 def _band(triangles, found, nearest, step):  # type: ignore[no-untyped-def]  # numba infers
     n = len(found)
     low, high = np.empty(3, np.int64), np.empty(3, np.int64)
@@ -45,7 +46,7 @@ def _band(triangles, found, nearest, step):  # type: ignore[no-untyped-def]  # n
                         nearest[i, j, k] = face
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled(numba.njit)
 def _sweep(triangles, found, nearest, tried, changed, number, step, di, dj, dk):  # type: ignore[no-untyped-def]  # numba infers
     n = len(found)
     for place_i in range(1, n):
@@ -71,13 +72,13 @@ def _sweep(triangles, found, nearest, tried, changed, number, step, di, dj, dk):
                     found[i, j, k], nearest[i, j, k], changed[i, j, k] = best, own, number
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled(numba.njit)
 def _latest(changed, i, j, k, bi, bj, bk):  # type: ignore[no-untyped-def]  # numba infers
     level = max(changed[bi, j, k], changed[i, bj, k], changed[bi, bj, k])
     return max(level, changed[i, j, bk], changed[bi, j, bk], changed[i, bj, bk], changed[bi, bj, bk])
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled(numba.njit)
 def _has(some, one):  # type: ignore[no-untyped-def]  # numba infers
     found = False
     for other in some:
@@ -85,12 +86,12 @@ def _has(some, one):  # type: ignore[no-untyped-def]  # numba infers
     return found
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled(numba.njit)
 def _place(index, step):  # type: ignore[no-untyped-def]  # numba infers
     return F4(index) * step + F4(-1)
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled(numba.njit)
 def _distance(px, py, pz, triangle):  # type: ignore[no-untyped-def]  # numba infers
     x1, y1, z1 = triangle[0, 0], triangle[0, 1], triangle[0, 2]
     x2, y2, z2 = triangle[1, 0], triangle[1, 1], triangle[1, 2]
@@ -116,7 +117,7 @@ def _distance(px, py, pz, triangle):  # type: ignore[no-untyped-def]  # numba in
     return min(_segment(px, py, pz, x1, y1, z1, x3, y3, z3), _segment(px, py, pz, x2, y2, z2, x3, y3, z3))
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled(numba.njit)
 def _segment(px, py, pz, ax, ay, az, bx, by, bz):  # type: ignore[no-untyped-def]  # numba infers
     dx, dy, dz = bx - ax, by - ay, bz - az
     dot = (bx - px) * dx + (by - py) * dy + (bz - pz) * dz

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from avatarctl.device.loops import compiled
 from avatarctl_generative_avatar.deform import nearness
 from avatarctl_generative_avatar.deform.broyden import CLOSE, LOST, SAME, STEPS, Motion
 from avatarctl_generative_avatar.deform.nearness import Nearness
@@ -65,7 +66,7 @@ def _shared(work: Callable[[slice], tuple[np.ndarray, ...]], count: int) -> tupl
     return tuple(torch.from_numpy(np.concatenate(arrays)) for arrays in zip(*parts, strict=True))
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled(numba.njit)
 def _near(points, low, scale, cells, vertices):  # type: ignore[no-untyped-def]  # numba infers
     made = np.zeros(len(points), np.bool_)
     limit = F4(nearness.RADIUS**2)
@@ -87,7 +88,7 @@ def _near(points, low, scale, cells, vertices):  # type: ignore[no-untyped-def] 
     return made
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled(numba.njit)
 def _solve(table, bones, shift, kernel, points, sample):  # type: ignore[no-untyped-def]  # numba infers
     count, starts = len(points), bones.shape[1]
     nodes = len(table) // len(bones)
@@ -107,7 +108,7 @@ def _solve(table, bones, shift, kernel, points, sample):  # type: ignore[no-unty
     return roots, is_valid, is_kept
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled(numba.njit)
 def _search(table, base, bone, shift, kernel, point, motion, root):  # type: ignore[no-untyped-def]  # numba infers
     px, py, pz = point[0], point[1], point[2]
     x, y, z = px - bone[0, 3], py - bone[1, 3], pz - bone[2, 3]
@@ -162,7 +163,7 @@ def _search(table, base, bone, shift, kernel, point, motion, root):  # type: ign
     return False
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled(numba.njit)
 def _is_repeated(roots, is_valid, start):  # type: ignore[no-untyped-def]  # numba infers
     for later in range(start + 1, len(roots)):
         if is_valid[later]:
@@ -174,7 +175,7 @@ def _is_repeated(roots, is_valid, start):  # type: ignore[no-untyped-def]  # num
     return False
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled(numba.njit)
 def _mix(table, base, x, y, z, made):  # type: ignore[no-untyped-def]  # numba infers
     depth, height, width = SKINNING
     x = (x + ONE) * F4(HALF * (width - 1))
