@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from avatarctl.api import Target, hookimpl
@@ -23,7 +22,10 @@ def avatarctl_targets() -> Iterator[Target]:
         summary="a motion file as glb, bvh, npz, pkl, film or Blender script",
         run="avatarctl.builtin:export_motion",
         settings="avatarctl.export.settings:ExportMotion",
-        examples=("avatarctl export motion motion.npz --to glb --to bvh",),
+        examples=(
+            "avatarctl export motion motion.npz --to glb --to bvh",
+            "avatarctl export motion walk_2 --to npz",
+        ),
     )
     yield Target(
         verb="export",
@@ -55,17 +57,21 @@ def avatarctl_targets() -> Iterator[Target]:
 def export_motion(settings: ExportMotion, run: Run) -> None:
     """Write a motion in each format, on the body of its family and gender."""
     from avatarctl.export import formats
-    from avatarctl.motion import Motion
+    from avatarctl.runs.motions import motion_file, read_motion
 
     formats.check_names(settings.to, run.declared_formats)
-    run.input(settings.motion, "motion")
-    motion = Motion.read(settings.motion)
+    words = str(settings.motion)
+    source = motion_file(words)
+    if source is not None:
+        run.input(source, "motion")
+    motion = read_motion(words)
     family: str = settings.family
     if family == "auto":
         family = "smplx" if motion.skeleton == "smplx" else "smplh"
     body = run.bodies.load(family, motion.gender, settings.body_models)
     for name in dict.fromkeys(settings.to):
-        path = run.path(f"{formats.stem(settings.motion)}{formats.suffix(name, run.declared_formats)}")
+        stem = words if source is None else formats.stem(source)
+        path = run.path(f"{stem}{formats.suffix(name, run.declared_formats)}")
         formats.write(motion, body, name, path, run.declared_formats, render=run.render)
         run.output(path, name)
     run.report(frames=len(motion), seconds=round(motion.seconds, 3), fps=motion.fps, joints=body.num_joints)
@@ -100,11 +106,13 @@ def export_vmc(settings: ExportVmc, run: Run) -> None:
     """Send a motion, or its trackers, at its rate."""
     from avatarctl.export import replay
     from avatarctl.motion import vmc
+    from avatarctl.runs.motions import motion_file
 
-    if Path(settings.clip).exists():
-        run.input(settings.clip, "clip")
+    path = motion_file(settings.clip, also=("headset log",))
+    if path is not None:
+        run.input(path, "clip")
     body = run.bodies.load("smplh", "male")
-    count, fps, frame = replay.frames(settings.clip, settings.send, body)
+    count, fps, frame = replay.frames(path or settings.clip, settings.send, body)
     fps *= settings.speed
     port = settings.port or (vmc.PERFORMER if settings.send == "trackers" else vmc.MARIONETTE)
     with vmc.sending(settings.host, port) as send:

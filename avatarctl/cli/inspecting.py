@@ -22,9 +22,12 @@ from avatarctl.data import store as stores
 from avatarctl.errors import DataError
 from avatarctl.files import check_input_file
 from avatarctl.motion import Motion, files
+from avatarctl.motion.clips import LISTED, clips
 from avatarctl.motion.headset import read_log
+from avatarctl.plugin.registry import did_you_mean
 from avatarctl.runs import manifest
 from avatarctl.runs.folder import MANIFEST, is_run
+from avatarctl.runs.index import find as find_run
 from avatarctl.runs.index import weights_file
 
 if TYPE_CHECKING:
@@ -35,6 +38,8 @@ KNOWN = "run folder, store, data of a plugin, weights, motion (npz, bvh, pkl), b
 AGAIN = "copy or download the file again"
 POSES, MOVES = (*files.POSES, "pose_body"), (*files.TRANS, *files.RATES)
 """Arrays of which one of each makes an archive or pickle a motion."""
+CLIPS = "clips"
+"""The word that stands for all embedded clips."""
 MOTIONS = (".npz", ".bvh", ".pkl")
 FEATURES = {"sparse", "fps"}
 """Arrays of prepared tracker features."""
@@ -52,6 +57,8 @@ def describe(path: str | Path, registry: Registry) -> Description:
         CheckpointError: It holds weights, and is broken.
     """
     path = Path(path)
+    if str(path).startswith("run:") or not (path.exists() or path.suffix or len(path.parts) > 1):
+        return _named(str(path), registry)
     if path.is_dir():
         return _folder(path, registry)
     check_input_file(path, f"a file to inspect ({KNOWN})")
@@ -78,6 +85,27 @@ def describe(path: str | Path, registry: Registry) -> Description:
     if is_safetensors(path) or path.suffix in SUFFIXES or start.startswith(b"\x80"):
         return _torch(path, registry)
     raise DataError(f"{path}: is nothing that is known: expected a {KNOWN}", hint="check the path")
+
+
+def _named(words: str, registry: Registry) -> Description:
+    """What has a name and is no file: a run, the embedded clips together, or one of them."""
+    if words.startswith("run:"):
+        return _folder(find_run(words), registry)
+    takers = tuple(_with_example(registry, lambda word: word in clips()))
+    if words == CLIPS:
+        actions: dict[str, list[str]] = {}
+        for clip in clips().values():
+            actions.setdefault(clip.action, []).append(clip.name)
+        what = f"{len(clips())} embedded clips, by action"
+        return Description(Path(words), "motion", what, actions, commands=takers)
+    if words in clips():
+        clip = clips()[words]
+        facts = {"action": clip.action, "take": clip.take} | _facts(clip.motion())
+        return Description(Path(words), "motion", "embedded clip", facts, commands=takers)
+    raise DataError(
+        f"'{words}': found no such file, and no embedded clip{did_you_mean(words, clips())}",
+        hint=f"check the path; {LISTED}",
+    )
 
 
 def _folder(path: Path, registry: Registry) -> Description:
@@ -241,8 +269,11 @@ def _body(path: Path, arrays: dict[str, str]) -> Description:
 
 
 def _motion(path: Path, what: str, arrays: dict[str, str] | None = None) -> Description:
-    motion = Motion.read(path)
-    facts = {
+    return Description(path, "motion", what, _facts(Motion.read(path)), arrays or {})
+
+
+def _facts(motion: Motion) -> dict[str, Any]:
+    return {
         "skeleton": motion.skeleton,
         "frames": len(motion),
         "fps": round(motion.fps, 3),
@@ -251,7 +282,6 @@ def _motion(path: Path, what: str, arrays: dict[str, str] | None = None) -> Desc
         "gender": motion.gender,
         "up": motion.up,
     }
-    return Description(path, "motion", what, facts, arrays or {})
 
 
 def _headset(path: Path) -> Description:

@@ -220,7 +220,10 @@ def assets_add(
 def inspect(
     ctx: typer.Context,
     file: Annotated[
-        Path, typer.Argument(metavar="FILE", help="Weights, store, run, data, motion, body model, log, glb.")
+        Path,
+        typer.Argument(
+            metavar="FILE", help="File, folder, run, embedded clip; or the word clips, for all of them."
+        ),
     ],
     as_json: AsJson = False,
 ) -> None:

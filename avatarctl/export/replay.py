@@ -9,13 +9,12 @@ from typing import Literal
 
 from avatarctl.body import BodyModel
 from avatarctl.body.tables import NUM_BODY
-from avatarctl.errors import DataError, UsageError
+from avatarctl.errors import UsageError
 from avatarctl.files import check_input_file
 from avatarctl.geometry.rotations import matrix_from_axis_angle
 from avatarctl.motion import Motion, Tracking, vmc
 from avatarctl.motion.clips import clips
 from avatarctl.motion.headset import is_log
-from avatarctl.plugin.registry import did_you_mean
 
 LOOK = 0.1
 """Seconds between two looks whether to stop."""
@@ -41,16 +40,16 @@ def replay(
     return sent, late
 
 
-def frames(clip: str, kind: Literal["trackers", "body"], body: BodyModel) -> tuple[int, float, Frame]:
+def frames(clip: str | Path, kind: Literal["trackers", "body"], body: BodyModel) -> tuple[int, float, Frame]:
     """Number of a clip's frames, their rate, and what tells each one's messages.
 
     Args:
-        clip: Motion file, headset log, or embedded clip.
+        clip: Motion file or headset log, or the name of an embedded clip.
         kind: What to send of it.
         body: Whose skeleton moves.
 
     Raises:
-        DataError: There is no such file or clip.
+        DataError: The file cannot be read.
         UsageError: The body of a headset log is wanted.
     """
     found = _read(clip, body)
@@ -70,14 +69,9 @@ def frames(clip: str, kind: Literal["trackers", "body"], body: BodyModel) -> tup
     return len(tracking), tracking.fps, lambda i, at: vmc.tracker_messages(tracking[i : i + 1], at)
 
 
-def _read(clip: str, body: BodyModel) -> Motion | Tracking:
-    """The embedded clip, headset log or motion of a name."""
-    if Path(clip).exists():
-        path = check_input_file(clip, "a motion file or a headset log")
-        return Tracking.read(path, rate="native", skip_first=0) if is_log(path) else Motion.read(path)
-    if clip in clips():
+def _read(clip: str | Path, body: BodyModel) -> Motion | Tracking:
+    """The embedded clip of a name, or the headset log or motion in a file."""
+    if isinstance(clip, str):
         return clips()[clip].motion(body)
-    raise DataError(
-        f"{clip}: no file, and no embedded clip{did_you_mean(clip, list(clips()))}",
-        hint="avatarctl export vmc walk_2",
-    )
+    path = check_input_file(clip, "a motion file or a headset log")
+    return Tracking.read(path, rate="native", skip_first=0) if is_log(path) else Motion.read(path)

@@ -14,7 +14,7 @@ class ExportMotion(StageSettings):
     """A motion file in the formats that other programs read."""
 
     motion: Argument[Path]
-    """AMASS .npz, SMPL or animation .pkl, or .bvh."""
+    """AMASS .npz, SMPL or animation .pkl, or .bvh; run:NAME/N; or the name of an embedded clip."""
     to: list[str] = ["glb", "bvh"]
     """Formats: glb, bvh, npz (AMASS), pkl (published), blender (a script, .py), mp4, and the plugins' own."""
     family: Literal["auto", "smpl", "smplh", "smplx"] = "auto"
@@ -27,7 +27,7 @@ class ExportVmc(StageSettings):
     """A motion sent over the network at its own rate, in the VMC protocol."""
 
     clip: Argument[str]
-    """Motion file, headset log, or the name of an embedded clip."""
+    """Motion file, headset log, run:NAME/N, or the name of an embedded clip."""
     send: Literal["trackers", "body"] = "trackers"
     """Poses of a headset and two controllers, as infer sparse --live takes them, or of all bones."""
     host: str = "127.0.0.1"

@@ -14,6 +14,8 @@ from avatarctl.motion.motion import Motion
 from avatarctl.motion.retarget import retarget
 from avatarctl.motion.rigs import find_rig
 
+LISTED = "avatarctl inspect clips lists the embedded clips"
+
 
 @dataclass(frozen=True)
 class Clip:

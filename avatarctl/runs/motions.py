@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from avatarctl.errors import DataError
 from avatarctl.motion import Motion
-from avatarctl.motion.clips import clips
+from avatarctl.motion.clips import LISTED, clips
+from avatarctl.plugin.registry import did_you_mean
 from avatarctl.runs.index import find as find_run
 
 OF_RUN = "motion.npz"
@@ -19,22 +21,19 @@ def read_motion(words: str) -> Motion:
         DataError: It is none of them.
     """
     path = motion_file(words)
-    if path is not None:
-        return Motion.read(path)
-    if words in clips():
-        return clips()[words].motion()
-    raise DataError(
-        f"'{words}' is no motion file, no run and no embedded clip ({', '.join(list(clips())[:4])}, ...)",
-        hint="name a .npz, .bvh or .pkl of a motion, or run:NAME/N",
-    )
+    return clips()[words].motion() if path is None else Motion.read(path)
 
 
-def motion_file(words: str) -> Path | None:
+def motion_file(words: str, also: Sequence[str] = ()) -> Path | None:
     """The file that a motion's name means; None for a clip.
 
+    Args:
+        also: Other kinds of files that the caller takes, for the message.
+
     Raises:
-        DataError: It is the name of a run that is not there or has no motion, or of a missing file.
+        DataError: It is no file, no run with a motion, and no clip.
     """
+    given = words
     if words.startswith("run:"):
         words = str(find_run(words))
     path = Path(words).expanduser()
@@ -51,5 +50,12 @@ def motion_file(words: str) -> Path | None:
     if path.is_file():
         return path
     if path.suffix or len(path.parts) > 1:
-        raise DataError(f"{path}: not found", hint="check the path")
-    return None
+        expected = ", a ".join([*also, "motion file"])
+        raise DataError(
+            f"{path}: not found; expected a {expected}, run:NAME/N or an embedded clip", hint="check the path"
+        )
+    kinds = ", no ".join([*also, "motion file", "run"])
+    raise DataError(
+        f"'{given}' is no {kinds} and no embedded clip{did_you_mean(words, clips())}",
+        hint=f"{LISTED}; or name a file (.npz, .bvh, .pkl), or run:NAME/N",
+    )

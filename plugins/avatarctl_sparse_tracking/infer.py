@@ -14,8 +14,10 @@ from avatarctl.checkpoints.arrays import archive_names
 from avatarctl.errors import DataError
 from avatarctl.files import check_input_file
 from avatarctl.motion import Motion
+from avatarctl.motion.clips import clips
 from avatarctl.motion.headset import is_log, read_log
 from avatarctl.motion.tracking import FPS, Tracking
+from avatarctl.runs.motions import motion_file
 from avatarctl_sparse_tracking import features, pipeline, prepare_headset
 from avatarctl_sparse_tracking.model.products import NumberFormat
 
@@ -23,7 +25,8 @@ if TYPE_CHECKING:
     from avatarctl.runs import Run
     from avatarctl_sparse_tracking.settings import Evaluate, Infer
 
-WANTED = "a headset log, prepared features, or a motion"
+ALSO = ("headset log", "file of prepared features")
+"""What is taken beside motions."""
 
 
 @dataclass(frozen=True)
@@ -43,8 +46,10 @@ def run(settings: Infer, run: Run) -> None:
         live.run(settings, run)
         return
     body = run.bodies.load("smplh", "male", settings.body_models)
-    recording = read(settings.recording, settings, body)
-    run.input(settings.recording, "recording")
+    path = motion_file(str(settings.recording), ALSO)
+    if path is not None:
+        run.input(path, "recording")
+    recording = read(path or str(settings.recording), settings, body)
     run.log.info("%s: %s, %d frames", settings.recording, recording.kind, len(recording.sparse))
     model = load(settings, run, body)
     starts = model.seeded(run.seed) if settings.noise == "seeded" else None
@@ -77,13 +82,16 @@ def load(settings: Infer | Evaluate, run: Run, body: BodyModel) -> pipeline.Pipe
     )
 
 
-def read(path: Path, settings: Infer, body: BodyModel) -> Recording:
-    """The tracker features in a file, whose kind is found by its content.
+def read(source: Path | str, settings: Infer, body: BodyModel) -> Recording:
+    """The tracker features in a file, whose kind is found by its content, or of an embedded clip by its name.
 
     Raises:
         DataError: It is none of the kinds, broken, or too short.
     """
-    path = check_input_file(path, WANTED)
+    if isinstance(source, str):
+        prepare_headset.warn_of_unused(source, settings)
+        return _of_motion(clips()[source].motion(), source, body)
+    path = check_input_file(source, "a recording")
     if is_log(path):
         log = read_log(path)
         prepare_headset.warn(path, prepare_headset.findings_of(log, settings), settings)
@@ -92,11 +100,15 @@ def read(path: Path, settings: Infer, body: BodyModel) -> Recording:
     prepare_headset.warn_of_unused(path, settings)
     if _holds_features(path):
         return Recording(*features.read_recording(path), "prepared features")
-    motion = Motion.read(path)
+    return _of_motion(Motion.read(path), path, body)
+
+
+def _of_motion(motion: Motion, source: Path | str, body: BodyModel) -> Recording:
+    """The tracker features of a motion's head and hands."""
     resampled = motion.resampled(FPS)
     if len(resampled) < 2:
         raise DataError(
-            f"{path}: {len(motion)} frames at {motion.fps:g} a second; expected at least 2 at {FPS:g}",
+            f"{source}: {len(motion)} frames at {motion.fps:g} a second; expected at least 2 at {FPS:g}",
             hint="take a longer recording",
         )
     tracking = Tracking.from_motion(resampled, body)

@@ -83,6 +83,7 @@ def avatarctl_targets() -> Iterator[Target]:
         examples=(
             "avatarctl infer sparse 12345.txt --video",
             "avatarctl infer sparse walk.npz --out a",
+            "avatarctl infer sparse walk_2",
             "avatarctl infer sparse --live",
         ),
     )

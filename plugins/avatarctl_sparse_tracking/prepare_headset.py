@@ -114,8 +114,8 @@ def warn(path: Path, findings: Sequence[Finding], settings: LogSettings) -> None
         LOG.warning("details and a picture: avatarctl prepare headset %s", words)
 
 
-def warn_of_unused(path: Path, settings: LogSettings) -> None:
-    """Say which options do nothing for a file that is no log."""
+def warn_of_unused(path: Path | str, settings: LogSettings) -> None:
+    """Say which options do nothing for a file or an embedded clip, which is no log."""
     options = typed(given(settings))
     if options:
         LOG.warning("%s: no headset log, so these options change nothing: %s", path, options)

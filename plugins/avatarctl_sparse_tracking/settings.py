@@ -25,7 +25,7 @@ class Estimate(StageSettings):
     live: bool = False
     """Take tracker poses from the network, and send the body's, in the VMC protocol; needs no recording."""
     recording: Annotated[Argument[Path | None], Field(validate_default=True)] = None
-    """Headset log, prepared features (.npz), or a motion file, whose head and hands stand in for trackers."""
+    """Headset log, prepared features, or a motion (file, run:NAME/N, embedded clip): its head and hands."""
     weights: WeightsPath = "open-small"
     """Trained weights: a file or folder (native or official), run:NAME/N, latest, or open-small."""
     body_models: Path | None = None

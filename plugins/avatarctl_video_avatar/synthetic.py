@@ -20,7 +20,7 @@ from avatarctl.body import open_body
 from avatarctl.body.dressed import Person
 from avatarctl.errors import DataError, SettingsError
 from avatarctl.files import write_text
-from avatarctl.motion.clips import clips
+from avatarctl.motion.clips import LISTED, clips
 from avatarctl.plugin.registry import did_you_mean
 from avatarctl_video_avatar.body_fit import canonical, posed
 from avatarctl_video_avatar.prepared import (
@@ -70,7 +70,7 @@ class Made:
         if settings.clip not in clips():
             raise SettingsError(
                 f"clip is {settings.clip!r}; no embedded clip{did_you_mean(settings.clip, list(clips()))}",
-                hint="avatarctl prepare synthetic-video --clip jumping_jacks",
+                hint=LISTED,
             )
         person = Person.made(open_body("smpl"), settings.person)
         fits, stage = staged(person, fits_of(person.body, person.betas, settings.clip, settings.frames))

@@ -87,6 +87,17 @@ def test_an_animation_pickle_is_a_motion(say: Say, tmp_path: Path) -> None:
     assert (found["what"], found["facts"]["frames"]) == ("animation pickle", 7)
 
 
+def test_embedded_clips_are_described_and_listed(say):
+    found = inspected(say, "walk_2")
+    assert (found["what"], found["facts"]["action"]) == ("embedded clip", "walk")
+    assert found["facts"]["frames"] == len(clips()["walk_2"].motion())
+    assert "avatarctl infer sparse" in found["read_by"]
+    listed = inspected(say, "clips")["facts"]
+    assert sorted(name for names in listed.values() for name in names) == list(clips())
+    code, _, err = say("inspect", "wolk_2")
+    assert (code, "did you mean walk_2?" in err, "avatarctl inspect clips" in err) == (5, True, True)
+
+
 @pytest.mark.parametrize(("family", "form"), [("smplh", "npz"), ("smpl", "chumpy"), ("smplx", "pkl")])
 def test_a_body_model_has_its_family_and_sizes(
     family: str, form: str, say: Say, tmp_path: Path, make: ModuleType

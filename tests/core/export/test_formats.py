@@ -193,6 +193,16 @@ def test_export_motion_writes_every_format_and_records_it(clip, tmp_path):
     assert [item["path"] for item in run.manifest.inputs] == [str(source)]
 
 
+def test_export_motion_takes_embedded_clips_by_name(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    run = Run.standalone(tmp_path / "run")
+    export_motion(ExportMotion(motion="walk_2", to=["npz"]), run)
+    assert [item["path"] for item in run.manifest.outputs] == ["walk_2.npz"]
+    assert len(Motion.read(tmp_path / "run" / "walk_2.npz")) == len(clips()["walk_2"].motion())
+    with pytest.raises(DataError, match=r"did you mean walk_2\?"):
+        export_motion(ExportMotion(motion="wolk_2", to=["npz"]), run)
+
+
 def test_exports_are_called_like_the_motion():
     assert [formats.stem(Path(name)) for name in ("a/walk.npz", "walk.bvh.gz", "v1.2.pkl")] == [
         "walk",

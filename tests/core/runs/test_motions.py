@@ -31,7 +31,8 @@ def test_motions_come_from_files_runs_and_clips(tmp_path, monkeypatch):
     ("words", "said"),
     [
         ("nothing", "'nothing' is no motion file, no run and no embedded clip"),
-        ("nothing.npz", "nothing.npz: not found"),
+        ("wolk_2", "no embedded clip, did you mean walk_2?"),
+        ("nothing.npz", "nothing.npz: not found; expected a motion file, run:NAME/N or an embedded clip"),
         ("some/where", "some/where: not found"),
         ("run:infer-sparse/7", "there is no run 'infer-sparse/7'"),
         ("empty", "empty: no motion.npz in it; there is a.txt"),
@@ -45,3 +46,11 @@ def test_a_missing_motion_is_named(words, said, tmp_path, monkeypatch):
         read_motion(words)
     assert said in caught.value.message
     assert caught.value.hint
+
+
+def test_an_unknown_name_is_told_what_else_is_taken_and_where_clips_are_listed():
+    with pytest.raises(
+        DataError, match="'log' is no headset log, no motion file, no run and no emb"
+    ) as caught:
+        motion_file("log", also=("headset log",))
+    assert "avatarctl inspect clips" in caught.value.hint

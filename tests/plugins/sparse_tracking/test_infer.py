@@ -126,6 +126,22 @@ def test_latest_is_the_newest_trained_refiner(motion, tiny_weights, tmp_path, mo
     assert str(trained.folder / "weights.safetensors") in [item["path"] for item in inputs]
 
 
+def test_embedded_clips_and_runs_are_recordings_by_their_name(motion, tmp_path, monkeypatch, tiny_weights):
+    monkeypatch.setenv("AVATARCTL_RUNS", str(tmp_path / "runs"))
+    read = infer.read("walk_2", Infer(recording="walk_2"), open_body())
+    assert (read.kind, len(read.sparse)) == (
+        "head and hands of a motion",
+        len(clips()["walk_2"].motion()) - 1,
+    )
+    with open_run(verb="infer", target="sparse", stage="", settings={}) as made:
+        made.save("motion.npz", motion)
+    again = Run.standalone(tmp_path / "again")
+    infer.run(Infer(recording="run:infer-sparse/1", weights=str(tiny_weights)), again)
+    assert again.manifest.inputs[0]["path"] == str(made.folder / "motion.npz")
+    with pytest.raises(DataError, match=r"no headset log, no file of prepared features, .* mean walk_2\?"):
+        inferred("wolk_2", tiny_weights, tmp_path / "none")
+
+
 def test_a_motion_of_one_frame_is_refused(motion, tiny_weights, tmp_path):
     motion[:1].write(tmp_path / "still.npz")
     with pytest.raises(DataError, match="1 frames at 60 a second; expected at least 2"):
