@@ -6,6 +6,7 @@ import json
 import shlex
 import struct
 from collections.abc import Callable, Collection
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -88,7 +89,7 @@ def describe(path: str | Path, registry: Registry) -> Description:
 
 
 def _named(words: str, registry: Registry) -> Description:
-    """What has a name and is no file: a run, the embedded clips together, or one of them."""
+    """What has a name and is no file: a run, embedded weights, an embedded clip, or all clips."""
     if words.startswith("run:"):
         return _folder(find_run(words), registry)
     takers = tuple(_with_example(registry, lambda word: word in clips()))
@@ -102,9 +103,19 @@ def _named(words: str, registry: Registry) -> Description:
         clip = clips()[words]
         facts = {"action": clip.action, "take": clip.take} | _facts(clip.motion())
         return Description(Path(words), "motion", "embedded clip", facts, commands=takers)
+    weights = {item.name: item for item in registry.weights() if item.path}
+    if words in weights:
+        item = weights[words]
+        found = describe_weights(item.path, registry.weights())
+        facts = {"embedded": item.summary, **found.facts, "file": item.path}
+        takers = [
+            f"{command} {words}" if command.endswith("--weights") else command
+            for command in readers(found, registry)
+        ]
+        return replace(found, path=Path(words), facts=facts, commands=tuple(takers))
     raise DataError(
-        f"'{words}': found no such file, and no embedded clip{did_you_mean(words, clips())}",
-        hint=f"check the path; {LISTED}",
+        f"'{words}': found no such file, embedded clip or weights{did_you_mean(words, [*weights, *clips()])}",
+        hint=f"check the path; {LISTED}; embedded weights: {', '.join(weights)}",
     )
 
 

@@ -222,7 +222,7 @@ def inspect(
     file: Annotated[
         Path,
         typer.Argument(
-            metavar="FILE", help="File, folder, run, embedded clip; or the word clips, for all of them."
+            metavar="FILE", help="File, folder, run, embedded weights or clip; or clips, for all."
         ),
     ],
     as_json: AsJson = False,

@@ -56,6 +56,7 @@ def inspected(say: Say, path: str | Path) -> dict[str, Any]:
     assert code == 0, err
     found: dict[str, Any] = json.loads(say("inspect", str(path), "--json")[1])
     assert found["what"] in page
+    page = " ".join(page.split())
     assert all(command in page for command in found["read_by"])
     return found
 
@@ -96,6 +97,17 @@ def test_embedded_clips_are_described_and_listed(say):
     assert sorted(name for names in listed.values() for name in names) == list(clips())
     code, _, err = say("inspect", "wolk_2")
     assert (code, "did you mean walk_2?" in err, "avatarctl inspect clips" in err) == (5, True, True)
+
+
+def test_embedded_weights_are_described_by_their_name(say):
+    for name in ("fashion-toy", "open-small"):
+        found = inspected(say, name)
+        assert (found["kind"], found["path"]) == ("weights", name)
+        assert found["facts"]["file"].endswith(f"{name}.safetensors")
+    assert "avatarctl infer sparse" in found["read_by"]
+    assert "--weights fashion-toy" in inspected(say, "fashion-toy")["read_by"][0]
+    code, _, err = say("inspect", "fashon-toy")
+    assert (code, "did you mean fashion-toy?" in err, "embedded weights: " in err) == (5, True, True)
 
 
 @pytest.mark.parametrize(("family", "form"), [("smplh", "npz"), ("smpl", "chumpy"), ("smplx", "pkl")])
