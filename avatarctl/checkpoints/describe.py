@@ -31,7 +31,9 @@ from avatarctl.plugin.target import resolve
 if TYPE_CHECKING:
     from avatarctl.api import Weights as Reader
 
-Kind = Literal["weights", "run", "store", "motion", "headset", "body", "mesh", "data", "arrays"]
+Kind = Literal[
+    "weights", "run", "store", "motion", "headset", "body", "mesh", "picture", "film", "data", "arrays"
+]
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ import shlex
 import struct
 from collections.abc import Callable, Collection
 from dataclasses import replace
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +19,7 @@ from avatarctl.checkpoints import pickle_reader
 from avatarctl.checkpoints.arrays import archive_names, npz_headers
 from avatarctl.checkpoints.describe import Description, describe_weights
 from avatarctl.checkpoints.official import SUFFIXES, is_safetensors, module_state
+from avatarctl.cli.inspecting_media import describe_media
 from avatarctl.data import Store
 from avatarctl.data import store as stores
 from avatarctl.errors import DataError
@@ -35,7 +37,10 @@ if TYPE_CHECKING:
     from avatarctl.plugin.registry import Plugin, Registry
     from avatarctl.plugin.target import Layout, Target
 
-KNOWN = "run folder, store, data of a plugin, weights, motion (npz, bvh, pkl), body model, headset log, glb"
+KNOWN = (
+    "run folder, store, data of a plugin, weights, motion (npz, bvh, pkl), body model, headset log, mesh, "
+    "picture, film"
+)
 AGAIN = "copy or download the file again"
 POSES, MOVES = (*files.POSES, "pose_body"), (*files.TRANS, *files.RATES)
 """Arrays of which one of each makes an archive or pickle a motion."""
@@ -81,6 +86,8 @@ def describe(path: str | Path, registry: Registry) -> Description:
         return _folder(path.parent, registry)
     if start.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"FPS"):
         return _headset(path)
+    if found := describe_media(path, start):
+        return found
     if path.suffix in (".pkl", ".pickle"):
         return _pickle(path, registry)
     if is_safetensors(path) or path.suffix in SUFFIXES or start.startswith(b"\x80"):
@@ -108,11 +115,11 @@ def _named(words: str, registry: Registry) -> Description:
         item = weights[words]
         found = describe_weights(item.path, registry.weights())
         facts = {"embedded": item.summary, **found.facts, "file": item.path}
-        takers = [
+        named = [
             f"{command} {words}" if command.endswith("--weights") else command
             for command in readers(found, registry)
         ]
-        return replace(found, path=Path(words), facts=facts, commands=tuple(takers))
+        return replace(found, path=Path(words), facts=facts, commands=tuple(named))
     raise DataError(
         f"'{words}': found no such file, embedded clip or weights{did_you_mean(words, [*weights, *clips()])}",
         hint=f"check the path; {LISTED}; embedded weights: {', '.join(weights)}",
@@ -125,7 +132,7 @@ def _folder(path: Path, registry: Registry) -> Description:
     if (path / stores.MANIFEST).is_file():
         return _store(path)
     for plugin, layout in registry.layouts():
-        if layout.files and all((path / name).exists() for name in layout.files):
+        if layout.files and all(_is_below(path, name) for name in layout.files):
             return _data(path, plugin, layout)
     inside = [found.parent for found in sorted([*path.glob(f"*/{MANIFEST}"), *path.glob(f"*/*/{MANIFEST}")])]
     if runs := [folder for folder in inside if is_run(folder)]:
@@ -200,8 +207,9 @@ def _shard(path: Path) -> Description:
 
 
 def _archive(path: Path, registry: Registry) -> Description:
-    if path.suffix != ".npz" and not any(name.endswith(".npy") for name in archive_names(path)):
-        return _torch(path, registry)
+    names = archive_names(path)
+    if path.suffix != ".npz" and not any(name.endswith(".npy") for name in names):
+        return _zip(path, names, registry)
     headers = npz_headers(path)
     arrays = {name: f"{dtype} {list(shape)}" for name, (shape, dtype) in headers.items()}
     if "v_template" in headers:
@@ -216,6 +224,30 @@ def _archive(path: Path, registry: Registry) -> Description:
     if "eigvec" in headers:
         return Description(path, "body", "DMPL soft tissue", {}, arrays)
     return Description(path, "arrays", "archive of arrays", {"holds": f"{len(arrays)} arrays"}, arrays)
+
+
+def _zip(path: Path, names: list[str], registry: Registry) -> Description:
+    """Data of a plugin packed whole, or a torch file, which is a zip too."""
+    for plugin, layout in registry.layouts():
+        if layout.files and all(_is_among(names, wanted) for wanted in layout.files):
+            return _data(path, plugin, layout)
+    if not names or any(name.endswith("data.pkl") for name in names):
+        return _torch(path, registry)
+    held = ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
+    raise DataError(
+        f"{path}: is a zip of {len(names)} files that is nothing known ({held})",
+        hint="unpack it, and inspect a file or folder of it",
+    )
+
+
+def _is_below(folder: Path, wanted: str) -> bool:
+    """Whether a folder holds a path of a layout; a pattern may match at any depth."""
+    return any(folder.rglob(wanted)) if "*" in wanted else (folder / wanted).exists()
+
+
+def _is_among(names: list[str], wanted: str) -> bool:
+    """Whether a zip holds a path of a layout, a file or a folder."""
+    return any(fnmatchcase(name, wanted) or name.startswith(f"{wanted}/") for name in names)
 
 
 def _features(path: Path, frames: int, arrays: dict[str, str], registry: Registry) -> Description:

@@ -194,7 +194,7 @@ class Weights:
 
 @dataclass(frozen=True, kw_only=True)
 class Layout:
-    """Data that `inspect` knows: a folder by files in it, or an .npz archive by its arrays."""
+    """Data that `inspect` knows: a folder or a zip by files in it, or an .npz archive by its arrays."""
 
     name: str
     summary: str
@@ -202,7 +202,7 @@ class Layout:
     describe: str
     """Ref of `path -> (facts, commands)`: facts in the order of the page, and the commands that take it."""
     files: tuple[str, ...] = ()
-    """Paths below the folder that are all there."""
+    """Paths from the top of the folder or zip that are all there; with `*`, names at any depth."""
     arrays: tuple[str, ...] = ()
     """Arrays that are all in the archive."""
 

@@ -83,6 +83,21 @@ class PhotoFiles:
         Raises:
             DataError: There are none, or normals are missing.
         """
+        found = self.pictures()
+        if lone := [name for name in found if normals_of(name) not in self.names]:
+            raise DataError(
+                f"{self.path}: {len(lone)} of {len(found)} photos lack their normals: "
+                + listing([f"{name} ({normals_of(name)})" for name in lone]),
+                hint=f"the normals' name is the photo's with each '{PHOTO}' as '{NORMAL}', folders included",
+            )
+        return found
+
+    def pictures(self) -> list[str]:
+        """Names of the photos in order, with normals or without.
+
+        Raises:
+            DataError: There are none.
+        """
         endings = _endings()
         found = sorted(
             name
@@ -91,12 +106,6 @@ class PhotoFiles:
         )
         if not found:
             raise DataError(f"{self.path}: no photos; names of photos contain '{PHOTO}'", hint=LAYOUT)
-        if lone := [name for name in found if normals_of(name) not in self.names]:
-            raise DataError(
-                f"{self.path}: {len(lone)} of {len(found)} photos lack their normals: "
-                + listing([f"{name} ({normals_of(name)})" for name in lone]),
-                hint=f"the normals' name is the photo's with each '{PHOTO}' as '{NORMAL}', folders included",
-            )
         return found
 
     def index(self) -> dict[str, Any]:

@@ -77,6 +77,17 @@ def avatarctl_targets() -> Iterator[Target]:
 
 
 @hookimpl
+def avatarctl_layouts() -> Iterator[Layout]:
+    """What `avatarctl inspect` knows of collections of photos."""
+    yield Layout(
+        name="photo-collection",
+        summary="photos of people with labels, for generative-avatar",
+        describe=f"{PACKAGE}.inspecting:collection",
+        files=("dataset.json", "*img*"),
+    )
+
+
+@hookimpl
 def avatarctl_weights() -> Iterator[Weights]:
     """The published snapshots and the embedded toy weights."""
     yield Weights(

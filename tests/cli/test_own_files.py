@@ -6,6 +6,7 @@ import json
 import pickle
 import struct
 import sys
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
@@ -15,6 +16,8 @@ import h5py
 import numpy as np
 import pytest
 import torch
+import trimesh
+from PIL import Image
 
 from avatarctl.api import Layout
 from avatarctl.checkpoints import native
@@ -22,6 +25,7 @@ from avatarctl.cli.main import main
 from avatarctl.data.writer import StoreWriter, write_part
 from avatarctl.motion import Motion
 from avatarctl.motion.clips import clips
+from avatarctl.render.video import Film
 from avatarctl.runs.folder import SETTINGS, create
 from avatarctl.runs.manifest import Manifest
 from avatarctl.runs.provenance import record
@@ -215,6 +219,38 @@ def test_arrays_of_no_known_kind_are_listed(say: Say, tmp_path: Path) -> None:
     with h5py.File(tmp_path / "any.h5", "w") as file:
         file["group/values"] = np.zeros((2, 3))
     assert inspected(say, "any.h5")["arrays"] == {"group/values": "float64 [2, 3]"}
+
+
+def test_meshes_pictures_and_films_are_described(say: Say, tmp_path: Path) -> None:
+    (tmp_path / "a.obj").write_text("v 0 0 0\nv 1 0 0\nv 0 1 0\nf 1 2 3\n")
+    found = inspected(say, "a.obj")
+    assert found["facts"] == {"vertices": 3, "faces": 1, "colours": "none"}
+    mesh = trimesh.load(tmp_path / "a.obj", force="mesh")
+    mesh.visual.vertex_colors = [[255, 0, 0, 255]] * 3
+    mesh.export(tmp_path / "a.ply")
+    assert inspected(say, "a.ply")["facts"] == {"vertices": 3, "faces": 1, "colours": "of vertices"}
+    Image.new("RGB", (6, 4)).save(tmp_path / "a.png")
+    assert inspected(say, "a.png")["facts"]["size"] == "6 x 4 pixels"
+    Film(lambda: iter(np.zeros((3, 64, 32, 3), np.uint8)), 3, fps=30).write(tmp_path / "a.mp4")
+    facts = {"size": "32 x 64 pixels", "frames": 3, "fps": 30.0, "sound": "no"}
+    assert inspected(say, "a.mp4")["facts"] == facts
+    for name in ("a.ply", "a.png", "a.mp4"):
+        content = (tmp_path / name).read_bytes()
+        (tmp_path / name).write_bytes(content[: len(content) // 3])
+        code, _, err = say("inspect", name)
+        assert (code, f"{name}: not a readable" in err) == (5, True), err
+
+
+def test_a_zip_is_known_by_its_files_or_said_to_be_no_known_one(say, tmp_path, monkeypatch) -> None:
+    monkeypatch.delitem(sys.modules, "toy_layouts", raising=False)
+    (tmp_path / "toy_layouts.py").write_text(LAYOUTS.replace('(path / "toys.txt").read_text()', "0"))
+    with zipfile.ZipFile(tmp_path / "box.zip", "w") as archive:
+        archive.writestr("toys.txt", "3")
+        archive.writestr("lid/top.txt", "")
+    typed = ("--plugin", "toy_layouts.py", "inspect", "box.zip", "--json")
+    assert json.loads(say(*typed)[1])["what"] == "box of toys"
+    code, _, err = say("inspect", "box.zip")
+    assert (code, "is a zip of 2 files that is nothing known (toys.txt, lid/top.txt)" in err) == (5, True)
 
 
 def test_poses_without_a_path_or_a_rate_are_no_motion(say: Say, tmp_path: Path) -> None:

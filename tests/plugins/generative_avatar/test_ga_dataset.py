@@ -13,6 +13,7 @@ import torch
 from avatarctl_generative_avatar.dataset import Photos, order, unit_normals
 from avatarctl_generative_avatar.label import mirrored
 
+from avatarctl.cli.main import main
 from avatarctl.errors import DataError
 
 sys.path.append(str(Path(__file__).resolve().parent))
@@ -245,3 +246,24 @@ def test_unit_normals_turn_around_but_for_the_background():
     assert plain[0, 1].tolist() == turned[0, 1].tolist() == [255, 255, 255]
     np.testing.assert_allclose(turned[0, 0, 0], 255 - plain[0, 0, 0])
     assert turned[0, 0, 0] < 0.01
+
+
+@pytest.mark.parametrize("name", ["photos.zip", "photos"])
+def test_inspect_describes_a_collection(name, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    files = photo_zip.contents(3)
+    photo_zip.write(tmp_path / name, files)
+    assert main(["inspect", name, "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["what"] == "photos of people with labels, for generative-avatar"
+    assert found["facts"] == {
+        "photos": 3,
+        "normals": "of all photos",
+        "size": "16 x 16 pixels (the first photo)",
+        "labels": "of all photos",
+    }
+    assert f"avatarctl train generative-avatar --data {name}" in found["read_by"]
+    bare = {name: content for name, content in files.items() if "normal" not in name}
+    photo_zip.write(tmp_path / "bare.zip", bare)
+    assert main(["inspect", "bare.zip", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["facts"]["normals"] == "none"
