@@ -56,7 +56,7 @@ def _type_words(kind: Any) -> str:
     if origin is Literal:
         return " | ".join(str(choice) for choice in inner)
     if origin is tuple and Ellipsis not in inner:
-        return ", ".join(type_name(part) for part in inner)
+        return ",".join(type_name(part) for part in inner)
     if origin in (list, tuple, set):
         return f"{type_name(inner[0])} ..."
     if isinstance(kind, type) and issubclass(kind, Enum):
@@ -77,7 +77,9 @@ def shown(value: Any) -> str:
         return f"{value:g}"
     if isinstance(value, Enum):
         return str(value.value)
-    if isinstance(value, list | tuple | set | frozenset):
+    if isinstance(value, tuple):
+        return ",".join(shown(item) for item in value) or "-"
+    if isinstance(value, list | set | frozenset):
         return " ".join(shown(item) for item in value) or "-"
     return str(value)
 
@@ -100,7 +102,7 @@ def _line(one: ErrorDetails, cls: type[BaseModel], origin: Mapping[str, str]) ->
     if one["type"] == "missing":
         if one["msg"] != "Field required":
             return f"{where}: {one['msg']}"
-        given = option(where, cls) if len(names) == 1 else f"--set {where}=VALUE"
+        given = option(where.partition("[")[0], cls) if len(names) == 1 else f"--set {where}=VALUE"
         return f"{where}: is missing; give it with {given}"
     value = one["input"]
     shown = f"found {_value(value)}, " if isinstance(value, str | int | float | bool | None) else ""

@@ -193,7 +193,7 @@ def _option_value(cls: type[StageSettings], name: str, value: Any) -> Any:
     if isinstance(value, str):
         return from_text(annotation, value)
     if isinstance(value, list | tuple):
-        if len(value) == 1 and str(value[0]).startswith("["):
+        if len(value) == 1 and (str(value[0]).startswith("[") or is_tuple(annotation)):
             return from_text(annotation, str(value[0]))
         return list(value)
     return value
@@ -231,6 +231,11 @@ def from_text(annotation: Any, text: str) -> Any:
     if any(get_origin(kind) in (list, tuple, set) for kind in kinds):
         return [part.strip() for part in text.split(",")]
     return text
+
+
+def is_tuple(annotation: Any) -> bool:
+    """Whether a field holds a fixed number of values, which are typed as one word: 2,2."""
+    return any(get_origin(kind) is tuple and Ellipsis not in get_args(kind) for kind in parts(annotation))
 
 
 def leaves(settings: BaseModel, at: str = "") -> dict[str, Any]:

@@ -9,6 +9,8 @@ from pydantic import ValidationError
 
 from avatarctl.config import StageSettings
 
+from avatarctl.cli.main import main
+
 
 def dry(command, *words):
     answer = command("infer", "echo", "a", "--dry-run", "--json", *words)
@@ -170,3 +172,17 @@ def test_a_name_that_no_file_can_have_is_a_data_error(command, words):
     answer = command(*words)
     assert answer.code == 5
     assert "the name is too long" in answer.err
+
+
+@pytest.mark.parametrize("words", [("--grid", "2,3"), ("--grid", "2", "--grid", "3"), ("--grid", "[2, 3]")])
+def test_pairs_are_typed_with_a_comma(words, capsys):
+    assert main(["train", "generative-avatar", "--dry-run", "--json", "--data", "a", *words]) == 0
+    assert json.loads(capsys.readouterr().out)["settings"]["grid"] == [2, 3]
+
+
+def test_the_page_shows_pairs_as_they_are_typed_and_a_lone_number_is_refused(capsys):
+    assert main(["train", "generative-avatar", "--help"]) == 0
+    line = next(line for line in capsys.readouterr().out.splitlines() if line.startswith("  --grid"))
+    assert line.split()[:3] == ["--grid", "int,int", "8,8"]
+    assert main(["train", "generative-avatar", "--dry-run", "--data", "a", "--grid", "2"]) != 0
+    assert "grid[1]: is missing; give it with --grid\n" in capsys.readouterr().err
