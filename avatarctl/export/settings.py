@@ -46,4 +46,4 @@ class ExportCheckpoint(StageSettings):
     weights: Argument[WeightsPath]
     """A file or folder (native or published), run:NAME/N, or embedded weights; several joined by commas."""
     to: list[str] = ["safetensors"]
-    """Layouts: safetensors (one file of avatarctl's own), or a published one: sage-net, audio2photoreal."""
+    """Layouts: safetensors (avatarctl's own file), or a published one of a plugin; a wrong name lists all."""

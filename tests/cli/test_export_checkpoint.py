@@ -12,6 +12,7 @@ import torch
 
 from avatarctl.checkpoints import Weights, open_weights
 from avatarctl.cli.main import main
+from avatarctl.plugin.registry import Registry
 from avatarctl.runs.index import weights_file
 
 REFINER = {
@@ -83,3 +84,11 @@ def test_axes_that_the_published_code_does_not_know_are_refused(say: Callable[..
     assert code == 6
     assert "axes 'heading'" in err
     assert not list(Path("a").rglob("*.tar"))
+
+
+def test_the_help_names_no_layout_that_a_plugin_has_to_bring(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["export", "checkpoint", "--help"]) == 0
+    page = capsys.readouterr().out
+    written = [item.name for item in Registry.load().weights() if item.write]
+    assert "sage-net" in written
+    assert [name for name in written if name in page] == []
