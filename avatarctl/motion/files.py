@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from avatarctl.body.tables import GENDERS
-from avatarctl.checkpoints.arrays import read_npz
+from avatarctl.checkpoints.arrays import archive_names, read_npz
 from avatarctl.checkpoints.pickle_reader import load_pickle
 from avatarctl.errors import DataError
 from avatarctl.files import check_input_file
@@ -65,6 +65,13 @@ def read_bvh(path: str | Path) -> Motion:
 def read_npz_motion(path: str | Path) -> Motion:
     """The motion in an AMASS archive: SMPL-H (156 columns), SMPL-X (165), SMPL (72), or body alone (66)."""
     arrays = read_npz(path, FIELDS)
+    names = archive_names(path)
+    if names and not any(name.endswith(".npy") for name in names):
+        held = ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
+        raise DataError(
+            f"{path}: is no motion, but a zip of other files ({held}); expected {WANTED}",
+            hint=f"avatarctl inspect {path} says what it is",
+        )
     if not any(name in arrays for name in RATES):
         raise DataError(
             f"{path}: mocap_framerate: missing; expected 1 to {MAX_FPS:g} frames a second",

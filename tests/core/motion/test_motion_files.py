@@ -196,7 +196,10 @@ def test_things_that_are_no_motion_are_refused(tmp_path):
     (tmp_path / "picture.bvh.gz").write_bytes(gzip.compress(b"\x00\xff picture"))
     with zipfile.ZipFile(tmp_path / "bomb.npz", "w") as archive:
         archive.writestr("poses.npy", bomb_header())
+    with zipfile.ZipFile(tmp_path / "photos.zip", "w") as archive:
+        archive.writestr("img/0000000.png", b"")
     for name, words in {
+        "photos.zip": r"is no motion, but a zip of other files \(img/0000000.png\); expected an AMASS",
         "cut.npz": "not a readable .npz", "flipped.npz": "cannot be read", "empty.npz": "is empty",
         "notes.txt": "no motion file", "list.pkl": "holds a list", "cut.pkl": "refused", "words.pkl": "poses",
         "picture.bvh.gz": "no text", "bomb.npz": "bytes of data", "nowhere.npz": "not found",
