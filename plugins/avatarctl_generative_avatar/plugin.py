@@ -78,13 +78,18 @@ def avatarctl_targets() -> Iterator[Target]:
 
 @hookimpl
 def avatarctl_layouts() -> Iterator[Layout]:
-    """What `avatarctl inspect` knows of collections of photos."""
+    """What `avatarctl inspect` knows: collections of photos, and people that were drawn."""
     yield Layout(
         name="photo-collection",
         summary="photos of people with labels, for generative-avatar",
         describe=f"{PACKAGE}.inspecting:collection",
         files=("dataset.json", "*img*"),
     )
+    for name, summary, array in (
+        ("people", "people of a generator: styles and labels", "labels"),
+        ("person", "a person of a generator: styles and label", "label"),
+    ):
+        yield Layout(name=name, summary=summary, describe=f"{PACKAGE}.people:describe", arrays=("ws", array))
 
 
 @hookimpl
@@ -102,16 +107,6 @@ def avatarctl_weights() -> Iterator[Weights]:
         summary="toy generator of people, trained by this project on photos that it drew",
         path=str(HERE / "weights" / "fashion-toy.safetensors"),
     )
-
-
-@hookimpl
-def avatarctl_layouts() -> Iterator[Layout]:
-    """What `avatarctl inspect` knows of people."""
-    for name, summary, array in (
-        ("people", "people of a generator: styles and labels", "labels"),
-        ("person", "a person of a generator: styles and label", "label"),
-    ):
-        yield Layout(name=name, summary=summary, describe=f"{PACKAGE}.people:describe", arrays=("ws", array))
 
 
 @hookimpl

@@ -7,9 +7,8 @@ import json
 import pytest
 from pydantic import ValidationError
 
-from avatarctl.config import StageSettings
-
 from avatarctl.cli.main import main
+from avatarctl.config import StageSettings
 
 
 def dry(command, *words):

@@ -15,10 +15,12 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 import golden
 import run as runner
 
-BY_RUNNER = ("positional_encodings", "s2_sample_ddpm50_guided")
-"""Met in MKL's reproducible mode only, which the runner sets and a running process cannot: the last test.
+BY_RUNNER = ("positional_encodings", "s2_sample_ddpm50_guided", "s1_train_step")
+"""Met on all processors in MKL's reproducible mode only, which the runner sets and a running process cannot:
+the last test.
 
-In the second another point of a surface becomes the greatest of a pooling where a state moves by 1e-6.
+In the second another point of a surface becomes the greatest of a pooling where a state moves by 1e-6; in the
+third norms of small gradients are sums that cancel.
 """
 CASES = [case for case in golden.find(golden.FIXTURES) if case.kind not in BY_RUNNER]
 HEAVY = (
@@ -27,7 +29,7 @@ HEAVY = (
     "guide_forward", "guide_generate", "ddim_loop_face", "ddim_loop_pose", "train_step_face",
     "train_step_pose", "train_step_guide", "generate_end_to_end", "ca_body_forward",
     "eval_stage1", "eval_stage2", "prepare_scene_s2_gt", "s1_actnorm_init", "s1_discriminator",
-    "s1_flow_density", "s1_forward_losses", "s1_train_step", "s2_forward", "s2_train_step", "s2_eval_losses",
+    "s1_flow_density", "s1_forward_losses", "s2_forward", "s2_train_step", "s2_eval_losses",
     "s2_guidance_gradient", "s2_sample_ddim5", "s2_sample_ddpm50",
     "tri_plane_res512", "train_step", "prep_zju", "prep_zju_full", "prep_h36m", "prep_people_snapshot",
     "backbone", "disc", "train", "render", "model", "mesh",
@@ -138,6 +140,6 @@ def test_the_runner_gives_the_stored_numbers_on_any_processor(kind):
     command = [sys.executable, str(Path(runner.__file__)), "--only", f"*/{kind}"]
     environment = {name: value for name, value in os.environ.items() if name != "MKL_CBWR"}
 
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120, check=False)
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300, check=False)
 
     assert (done.returncode, done.stdout.split()[0]) == (0, "pass"), done.stdout + done.stderr
