@@ -66,15 +66,11 @@ class BodyModel:
         """Joints of the mean shape at rest, metres [J, 3]."""
         return self.regressor @ self.template
 
-    def to(self, device: torch.device | str) -> BodyModel:
-        """The same model on another device."""
-        moved = {
-            name: getattr(self, name).to(device)
-            for name in (
-                "template", "shape_directions", "pose_directions", "regressor", "weights", "faces",
-            )
-        }  # fmt: skip
-        return replace(self, **moved)
+    def to(self, device: torch.device | str | None = None, *, dtype: torch.dtype | None = None) -> BodyModel:
+        """The same model on another device, or in another format of floating-point numbers."""
+        names = "template", "shape_directions", "pose_directions", "regressor", "weights"
+        moved = {name: getattr(self, name).to(device=device, dtype=dtype) for name in names}
+        return replace(self, **moved, faces=self.faces.to(device=device))
 
     def shape(self, betas: Tensor | None = None, expression: Tensor | None = None) -> Shaped:
         """The body at rest with a shape.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -37,6 +38,12 @@ class Guide:
     surface: int = SAMPLES
     """Points on the surface of each part."""
 
+    @cached_property
+    def _exact(self) -> BodyModel:
+        """The body in float64 where its device has it."""
+        is_there = self.body.template.device.type != "mps"
+        return self.body.to(dtype=torch.float64) if is_there else self.body
+
     def share(self, step: int, variance: float, images: int) -> float:
         """What the gradient is multiplied by in a step, 0 where it is not guided.
 
@@ -52,22 +59,26 @@ class Guide:
     def gradient(self, poses: Tensor, betas: Tensor, points: Tensor, draw: Draw) -> Tensor:
         """Where each body's pose should go to collide less [B, 144]: minus the collision's derivative.
 
+        Bodies are posed in float64, and their networks compute as they are: as float32 rounds on one
+        processor or another, another point of a surface is the greatest in the encoder's pooling, which
+        changes the derivative by a hundredth.
+
         Args:
             poses: 6D rotations of the noisy state, not normalised, rows (interleaved) [B, 144].
             betas: Shapes [B, 10].
             points: The room around each body, in its axes, metres [B, N, 3].
             draw: Points on the surface of bodies.
         """
-        found = torch.zeros_like(poses)
+        found, exact = torch.zeros_like(poses), self._exact.template.dtype
         for rows in torch.arange(len(poses), device=poses.device).split(BODIES):
             with torch.enable_grad():
-                given = poses[rows].detach().requires_grad_(True)
+                given = poses[rows].detach().to(exact).requires_grad_(True)
                 # parity: the derivative is that of the pose, and is added to the normalised state (Q25).
                 matrices = matrix_from_sixd(given.unflatten(-1, (-1, 6)), "interleaved")
-                figure = Figure.of(self.body.shape(betas[rows]).pose_matrices(matrices))
-                loss = self._loss(figure, points[rows], draw, rows).sum()
+                figure = Figure.of(self._exact.shape(betas[rows].to(exact)).pose_matrices(matrices))
+                loss = self._loss(figure, points[rows].to(exact), draw, rows).sum()
             if loss.requires_grad:
-                (found[rows],) = torch.autograd.grad(loss, given)
+                found[rows] = torch.autograd.grad(loss, given)[0].to(found)
         return -found * factors(poses)
 
     def _loss(self, figure: Figure, points: Tensor, draw: Draw, rows: Tensor) -> Tensor:

@@ -53,7 +53,8 @@ def _run(case: golden.Case) -> str:
 
 
 if __name__ == "__main__":
-    # MKL's reproducible mode, read when torch first computes: else exp and sums differ between processors in
-    # their last bits. The stored numbers are those of this mode.
+    # MKL's reproducible mode and one thread, read when torch is imported: else exp and sums differ between
+    # processors and numbers of threads in their last bits. The stored numbers are those of this mode.
     os.environ.setdefault("MKL_CBWR", "COMPATIBLE")
+    os.environ["OMP_NUM_THREADS"] = os.environ["MKL_NUM_THREADS"] = "1"
     sys.exit(main())

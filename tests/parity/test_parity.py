@@ -15,13 +15,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 import golden
 import run as runner
 
-BY_RUNNER = ("positional_encodings", "s2_sample_ddpm50_guided", "s1_train_step")
-"""Met on all processors in MKL's reproducible mode only, which the runner sets and a running process cannot:
-the last test.
-
-In the second another point of a surface becomes the greatest of a pooling where a state moves by 1e-6; in the
-third norms of small gradients are sums that cancel.
-"""
+BY_RUNNER = ("positional_encodings", "s1_train_step")
+"""Met on all processors in MKL's reproducible mode with one thread only, which the runner sets and a running
+process cannot: the last test. In the second, norms of small gradients are sums that cancel."""
 CASES = [case for case in golden.find(golden.FIXTURES) if case.kind not in BY_RUNNER]
 HEAVY = (
     "decoder_stage", "sampling", "real_capture", "first_train", "second_train", "vqvae_train", "refiner",

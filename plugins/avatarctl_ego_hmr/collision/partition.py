@@ -182,7 +182,7 @@ class Partition(nn.Module):
         face = self.lists[:, part].transpose(0, 1).gather(-1, place)
         index = body[:, None, None, None] * figure.vertices.shape[1] + self.faces[face]
         corners = figure.vertices.flatten(0, 1).index_select(0, index.flatten()).unflatten(0, index.shape)
-        u, v = draws.uv[body, :, part].unbind(-1)
+        u, v = draws.uv[body, :, part].to(corners).unbind(-1)
         weights = torch.stack([1 - u.sqrt(), u.sqrt() * (1 - v), u.sqrt() * v], dim=-1)
         points = (weights[..., None] * corners).sum(dim=-2).flatten(1, 2)
         moved = points - boxes.origins.flatten(0, 1)[groups][:, None]

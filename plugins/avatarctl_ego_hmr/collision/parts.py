@@ -71,10 +71,10 @@ class PartNetwork(nn.Module):
             order = (body * len(self.partition) + parts[body, point]).argsort(stable=True)
             body, point = body[order], point[order]
         if not len(body) or not torch.is_grad_enabled():
-            return total.index_add(0, rows[body], self.cost(deepest[body, point]))
+            return total.index_add(0, rows[body], self.cost(deepest[body, point]).to(total))
         pairs = torch.stack([body, parts[body, point], point], dim=1)
         depths = self.of_pairs(chosen, self.partition.boxes(chosen), points[rows], draws, pairs)
-        return total.index_add(0, rows[body], self.cost(depths))
+        return total.index_add(0, rows[body], self.cost(depths).to(total))
 
     @torch.no_grad()
     def occupied(
@@ -97,7 +97,7 @@ class PartNetwork(nn.Module):
         held = boxes.holding(points, considered)
         pairs = held.nonzero()
         depths = points.new_full(held.shape, NOWHERE)
-        return depths.masked_scatter(held, self.of_pairs(figure, boxes, points, draws, pairs))
+        return depths.masked_scatter(held, self.of_pairs(figure, boxes, points, draws, pairs).to(depths))
 
     def of_pairs(self, figure: Figure, boxes: Boxes, points: Tensor, draws: Draws, pairs: Tensor) -> Tensor:
         """Depths [P] of pairs (body, part, point), int64, sorted by body and part [P, 3]."""
@@ -106,7 +106,7 @@ class PartNetwork(nn.Module):
         body, part, point = pairs.unbind(-1)
         groups, code = (body * len(self.partition) + part).unique_consecutive(return_inverse=True)
         codes = self.codes(figure, boxes, draws, groups)
-        local = boxes.local(points.flatten(0, 1)[body * points.shape[1] + point], groups[code])
+        local = boxes.local(points.flatten(0, 1)[body * points.shape[1] + point], groups[code]).to(codes)
         if torch.is_grad_enabled():
             return self.depth(local, part, codes, code)
         pieces = zip(local.split(CHUNK), part.split(CHUNK), code.split(CHUNK), strict=True)
@@ -115,7 +115,8 @@ class PartNetwork(nn.Module):
     def codes(self, figure: Figure, boxes: Boxes, draws: Draws, groups: Tensor) -> Tensor:
         """Codes [G, C] of posed parts, body K + part of each [G]."""
         several = [groups] if torch.is_grad_enabled() else groups.split(CODES)
-        return torch.cat([self.encoder(self.partition.surface(figure, boxes, draws, one)) for one in several])
+        surfaces = (self.partition.surface(figure, boxes, draws, one) for one in several)
+        return torch.cat([self.encoder(one.to(self.encoder.fc_c.weight)) for one in surfaces])
 
     def _rows(self, points: Tensor, considered: Tensor | None) -> Tensor:
         """Bodies with points to look at [R]."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from copy import deepcopy
-from dataclasses import fields, replace
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -178,7 +178,7 @@ def taken(made: SceneNet, step: Step, people: People) -> dict[str, Tensor]:
 def in_double(folder: Path, step: Step, names: list[str]) -> np.ndarray:
     """Norms of the gradients when everything is computed in float64."""
     made, people = in_training(network(folder)).double(), given.people(folder)
-    people = People(*(replace(body, **doubled(vars(body))) for body in map(people.__getattribute__, GENDERS)))
+    people = People(*(getattr(people, name).to(dtype=torch.float64) for name in GENDERS))
     taken(made, Step(*(type(part)(**vars(part) | doubled(vars(part))) for part in step)), people)
     parameters = dict(made.named_parameters())
     return norms(parameters[name].grad for name in names)

@@ -108,6 +108,22 @@ def test_bodies_do_not_depend_on_who_stands_beside():
         torch.testing.assert_close(every[[body]], alone)
 
 
+def test_surfaces_are_those_of_exactly_posed_bodies_rounded_once():
+    guide, poses = Guide(Balls(), BODY, 1.0), standing()
+    given: list[Tensor] = []
+    guide.network.encoder.register_forward_pre_hook(lambda _, words: given.append(words[0].detach()))
+    gradient(guide, poses, room(poses))
+    matrices = matrix_from_sixd(poses.double().unflatten(-1, (24, 6)), "interleaved")
+    bodies = Figure.of(
+        BODY.to(dtype=torch.float64).shape(torch.zeros(1, 10).double()).pose_matrices(matrices)
+    )
+    partition = guide.network.partition
+    drawn, boxes = draws(1)(partition, bodies.vertices, torch.arange(1)), partition.boxes(bodies)
+    groups = boxes.holding(room(poses).double(), bodies.around(room(poses)))[0].any(dim=1).nonzero()[:, 0]
+    surfaces = partition.surface(bodies, boxes, drawn, groups)
+    assert torch.equal(torch.cat(given)[: len(groups)], surfaces.float())
+
+
 def test_body_in_an_empty_room_stays_and_draws_nothing():
     guide, poses = Guide(Balls(), BODY, 1.0), standing(2)
     points = room(poses)
