@@ -65,7 +65,8 @@ class Motions:
             )
         shape = (repeats, count // repeats)
         predicted, truth = (
-            torch.from_numpy(values)[:, :, 0].double().unflatten(0, shape)
+            # One order in memory, which sums follow: a file's arrays score as those that were written to it.
+            torch.from_numpy(values)[:, :, 0].double().contiguous().unflatten(0, shape)
             for values in (results.motions, results.truth)
         )
         return Motions(predicted, truth, torch.from_numpy(results.lengths).unflatten(0, shape))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import pickle
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -95,6 +96,15 @@ def test_a_root_that_turns_on_and_on_does_not_jump():
     pose[3] = turn % (2 * math.pi)
     torch.testing.assert_close(scores.unwrapped(pose)[3], turn, rtol=0, atol=1e-9)
     assert not scores.unwrapped(pose)[6:].any()
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_the_order_of_an_array_in_memory_moves_no_number(seed):
+    made = made_up(seed)
+    kept = replace(made, motions=np.ascontiguousarray(made.motions), truth=np.ascontiguousarray(made.truth))
+    one, other = (Motions.of(results, REPEATS) for results in (made, kept))
+    for found in (lambda each: scores.published(each, Noise.seeded(0, "pairs"), 50), scores.errors):
+        assert found(one) == found(other)
 
 
 def test_the_best_repetition_is_the_nearest(motions):
