@@ -10,7 +10,7 @@ import time
 import traceback
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property, partial
+from functools import cache, cached_property, partial
 from importlib import metadata
 from pathlib import Path
 from types import ModuleType
@@ -330,8 +330,12 @@ def nearest(word: str, words: Iterable[str]) -> str:
 def _entries() -> list[metadata.EntryPoint]:
     found = metadata.entry_points(group=spec.PROJECT)
 
+    @cache  # a name is parsed from a long file at each look
+    def name_of(distribution: metadata.Distribution) -> str:
+        return distribution.name
+
     def order(entry: metadata.EntryPoint) -> tuple[bool, bool, str]:
-        is_home = entry.dist is not None and entry.dist.name == HOME
+        is_home = entry.dist is not None and name_of(entry.dist) == HOME
         return (not is_home, not (is_home and entry.name == "core"), entry.name)
 
     return sorted(found, key=order)
