@@ -98,6 +98,11 @@ def atomic(path: str | Path) -> Iterator[Path]:
                 temporary.unlink(missing_ok=True)
 
 
+def is_file(path: str | Path) -> bool:
+    """Whether a file is there; no, too, where its folder may not be looked into."""
+    return os.path.isfile(path)  # Path.is_file raises there
+
+
 def sweep(folder: Path) -> None:
     """Delete what `atomic` left below a folder when its process was killed."""
     for path in folder.rglob(".*.tmp*"):

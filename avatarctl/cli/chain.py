@@ -21,6 +21,7 @@ from avatarctl.plugin.target import ALL, Link, Target
 from avatarctl.runs import chain as chains
 from avatarctl.runs import manifest
 from avatarctl.runs.folder import CHECKPOINTS, is_run
+from avatarctl.runs.resume import refuse_elsewhere
 
 log = logging.getLogger("avatarctl.run")
 Training = tuple[Link, one.Command, one.Asked]
@@ -39,6 +40,8 @@ def run(plugin: Plugin, target: Target, words: list[str], argv: Sequence[str], r
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         raise UsageError("--stage all runs in one process", hint="start the stages one by one under torchrun")
     known = chains.resumed(options.resume, target.verb, target.name) if options.resume is not None else None
+    if known is not None:
+        refuse_elsewhere(options.out, known.folder)
     if options.dry_run:
         place = known.folder if known else Path(options.out or "CHAIN")
         for link, _, asked in _trainings(plugin, target, words, place, registry, known):

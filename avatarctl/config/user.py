@@ -10,6 +10,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from avatarctl.config import presets
 from avatarctl.errors import SettingsError
+from avatarctl.files import is_file
 
 
 class UserSettings(BaseSettings):
@@ -45,7 +46,7 @@ def apply() -> None:
         SettingsError: The file says something else than these settings.
     """
     path = config_file()
-    if not os.path.isfile(path):  # False, too, where the folder may not be looked into
+    if not is_file(path):
         return
     try:
         settings = UserSettings(**presets.read(path))

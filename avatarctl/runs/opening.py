@@ -141,6 +141,7 @@ def _created(request: Request, stack: ExitStack) -> Place:
 
 def _resumed(request: Request, stack: ExitStack) -> Place:
     point = resuming.resume_point(str(request.resume), request.verb, request.target, request.stage)
+    resuming.refuse_elsewhere(request.out, point.folder)
     stack.enter_context(folders.locked(point.folder))
     sweep(point.folder)
     about, earlier = point.manifest, resuming.Earlier.of(point)

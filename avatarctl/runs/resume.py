@@ -99,6 +99,14 @@ def read_settings(folder: Path) -> dict[str, Any]:
     return content
 
 
+def refuse_elsewhere(out: str | Path | None, folder: Path) -> None:
+    """Refuse an --out beside --resume that names another folder than that of what is resumed."""
+    if out is not None and Path(out).resolve() != folder.resolve():
+        raise UsageError(
+            f"--out {out}: what is resumed goes on in its own folder, {folder}", hint="leave --out out"
+        )
+
+
 def changes(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str, list[Any]]:
     """Leaves that differ, by dotted name: [value before, value after]."""
     old, new = leaves(plain(before)), leaves(plain(after))

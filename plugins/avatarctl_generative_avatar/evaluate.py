@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import math
-import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +16,7 @@ from torch import Tensor
 from avatarctl.checkpoints.arrays import read_npz
 from avatarctl.config.user import cache_folder
 from avatarctl.errors import DataError, SettingsError
-from avatarctl.files import atomic, digest
+from avatarctl.files import atomic, digest, is_file
 from avatarctl.metrics import Column, Row, Table
 from avatarctl.metrics.detectors import Detector, load_detector
 from avatarctl.metrics.fid import FeatureStats, fid
@@ -226,7 +225,7 @@ def digest_of(tensor: Tensor) -> str:
 
 def read_statistics(path: Path, precision: str) -> dict[str, FeatureStats]:
     """Statistics by kind; none where the file is not there or broken."""
-    if not os.path.isfile(path):  # False, too, where the folder may not be looked into
+    if not is_file(path):
         return {}
     try:
         arrays = read_npz(path)

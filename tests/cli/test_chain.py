@@ -69,6 +69,8 @@ def test_a_chain_made_with_out_is_resumed_and_its_runs_are_listed_once(command, 
     assert command("train", "chain", "--stage", "all").code == 0
     assert command("train", "chain", "--stage", "all", "--out", "mine").code == 0
     shutil.rmtree(tmp_path / "mine" / "two")
+    answer = command("train", "chain", "--stage", "all", "--resume", "mine", "--out", "other")
+    assert (answer.code, "--out other: what is resumed" in answer.err) == (2, True)
     assert command("train", "chain", "--stage", "all", "--resume", "last").code == 0
     runs = [run["run"] for run in command("runs", "--json").json["runs"]]
     numbered = [str(Path(run).relative_to("runs")) for run in runs if not Path(run).is_absolute()]

@@ -138,6 +138,16 @@ def test_resume_takes_the_settings_of_the_run_and_lists_changes(command, tmp_pat
     assert command("train", "chain", "--stage", "first", "--resume", "last").code == 2
 
 
+def test_a_resumed_run_stays_in_its_folder(command, tmp_path):
+    assert command("infer", "echo", "a", "--out", "here").code == 0
+    path = tmp_path / "here" / "manifest.json"
+    path.write_text(path.read_text().replace('"status": "finished"', '"status": "interrupted"'))
+    answer = command("infer", "echo", "--resume", "here", "--out", "there")
+    assert (answer.code, "--out there: what is resumed goes on in its own folder" in answer.err) == (2, True)
+    assert command("infer", "echo", "--resume", "here", "--out", "here/").code == 0
+    assert json.loads(path.read_text())["status"] == "finished"
+
+
 def test_quiet_says_nothing_but_failures(command):
     answer = command("infer", "echo", "a", "-q")
     assert (answer.code, answer.out, answer.err) == (0, "", "")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -16,7 +15,7 @@ from avatarctl.body import BodyModel
 from avatarctl.checkpoints.arrays import read_npy
 from avatarctl.config.user import cache_folder
 from avatarctl.errors import DataError
-from avatarctl.files import atomic
+from avatarctl.files import atomic, is_file
 from avatarctl_generative_avatar.deform import grids
 from avatarctl_generative_avatar.deform.grids import Shape
 
@@ -139,7 +138,7 @@ def _digest(body: BodyModel, vertices: Tensor) -> str:
 
 def _read(path: Path, shape: Sequence[int]) -> Tensor | None:
     """What an earlier call kept; None if none did, or the file is damaged."""
-    if not os.path.isfile(path):  # False, too, where the folder may not be looked into
+    if not is_file(path):
         return None
     try:
         array = read_npy(path, "a volume around a body")
