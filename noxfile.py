@@ -6,6 +6,9 @@ from glob import glob
 
 import nox
 
+BESIDE = ("-n", "2", "--dist", "loadfile")
+"""Two processes of tests, of one thread each: most tests are too small for two threads."""
+
 nox.options.default_venv_backend = "none"
 nox.options.sessions = ["lint", "types", "startup", "tests"]
 
@@ -26,8 +29,8 @@ def types(session: nox.Session) -> None:
 @nox.session
 def tests(session: nox.Session) -> None:
     """All tests, fast ones first, the golden cases that fit among them."""
-    session.run("pytest", "-m", "not slow", *session.posargs)
-    session.run("pytest", "-m", "slow", *session.posargs)
+    for marks in ("not slow", "slow"):
+        session.run("pytest", *BESIDE, "-m", marks, *session.posargs, env={"OMP_NUM_THREADS": "1"})
 
 
 @nox.session

@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
+import ctypes
 import importlib.util
+import sys
 from pathlib import Path
 from types import ModuleType
 
 import pytest
 
 FIXTURES = Path(__file__).resolve().parents[1] / "fixtures"
+
+
+def pytest_runtest_teardown(item: pytest.Item) -> None:
+    """Give freed memory back after long tests: glibc keeps gigabytes, and two processes fill a machine."""
+    if sys.platform == "linux" and item.get_closest_marker("slow"):
+        trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+        if trim is not None:
+            trim(0)
 
 
 def _module(path: Path) -> ModuleType:
