@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from avatarctl.api import Link, Stage, Target, Weights, hookimpl
+from avatarctl.api import Layout, Link, Stage, Target, Weights, hookimpl
 
 HERE = Path(__file__).parent
 PACKAGE = "avatarctl_audio2motion"
@@ -91,6 +91,21 @@ def stage(name: str, summary: str, settings: str, module: str) -> Stage:
         run=f"{PACKAGE}.{module}:run_{name}",
         settings=f"{PACKAGE}.settings_train:{settings}",
     )
+
+
+@hookimpl
+def avatarctl_layouts() -> Iterator[Layout]:
+    """What `avatarctl inspect` knows of recordings."""
+    for name, files in (
+        ("conversations", ("data_stats.pth", "*_body_pose.npy")),
+        ("conversations-alone", ("scene01_body_pose.npy",)),
+    ):
+        yield Layout(
+            name=name,
+            summary="recorded conversations of a person, as published, for audio2motion",
+            describe=f"{PACKAGE}.inspecting:recordings",
+            files=files,
+        )
 
 
 @hookimpl

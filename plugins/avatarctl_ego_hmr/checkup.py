@@ -25,6 +25,10 @@ COMPLETE = {"train": 90124, "val": 23332, "test": 62155}
 """Frames of the published splits."""
 STEPS: tuple[Step, ...] = ("front", "cube-gt", "cube-predicted")
 ABSENT = "not there"
+ITEMS = (
+    INFO, FOLDERS[0], "calibrations", "scene_mesh", PICKLE, "kinect_cam_params", "egocentric_color",
+)  # fmt: skip
+"""What is needed of the site."""
 OTHERS: tuple[tuple[str, str, tuple[str, ...]], ...] = (
     ("stage 1, 53618", "infer, eval", ("checkpoints/checkpoints_egohmr/53618/best_model.pt",)),
     ("stage 2, 91453", "infer, eval", ("checkpoints/checkpoints_egohmr/91453/best_model_mpjpe_vis.pt",)),
@@ -87,14 +91,19 @@ def _egobody(data: EgoBody, found: Diagnosis) -> list[str]:
     found.tables["splits"] = [_split(data, split, frames, found) for split, frames in splits.items()]
     for path in data.files.broken:
         found.problems.append((f"{path}: not a readable zip", "download it again"))
-    place = shlex.quote(str(data.root))
     if found.problems:
-        return [f"avatarctl doctor ego-hmr --data {place}"]
-    for split in there:
+        return [f"avatarctl doctor ego-hmr --data {shlex.quote(str(data.root))}"]
+    return [next_command(data, there)] if there else []
+
+
+def next_command(data: EgoBody, splits: Iterable[str]) -> str:
+    """The first preparation of splits that is still to be done, or else the first training."""
+    place = shlex.quote(str(data.root))
+    for split in splits:
         for step in STEPS:
-            if not _points(data, step, split):
-                return [f"avatarctl prepare egobody {place} --step {step} --split {split}"]
-    return [f"avatarctl train ego-hmr --stage scene --data {place}"] if there else []
+            if not points_of(data, step, split):
+                return f"avatarctl prepare egobody {place} --step {step} --split {split}"
+    return f"avatarctl train ego-hmr --stage scene --data {place}"
 
 
 def _annotations(data: EgoBody, split: str, found: Diagnosis) -> Annotations | None:
@@ -131,7 +140,7 @@ def _items(data: EgoBody, recordings: list[str], found: Diagnosis) -> list[Row]:
         wrong["kinect_cam_params"].append("Color.json")
     own = next((name for name in FOLDERS if files.has_item(name)), FOLDERS[0])
     rows: list[Row] = []
-    for item in (INFO, own, "calibrations", "scene_mesh", PICKLE, "kinect_cam_params", "egocentric_color"):
+    for item in (own if name in FOLDERS else name for name in ITEMS):
         lacking = wrong[item]
         is_there = files.has_item(item)
         state = f"lacks {len(lacking)}" if lacking and is_there else "there" if is_there else ABSENT
@@ -155,15 +164,15 @@ def _split(data: EgoBody, split: str, frames: Annotations | None, found: Diagnos
     row: Row = {"split": split, "frames": 0, "published": COMPLETE[split], "pictures": 0}
     keys = [] if frames is None else [frames.key(index) for index in range(len(frames))]
     if frames is not None:
-        missing = _missing(data, keys)
+        missing = missing_of(data, keys)
         row |= {"frames": len(frames), "pictures": len(keys) - len(missing)}
         if missing and data.files.has_item("egocentric_color"):
             words = f"{split}: {len(missing)} of {len(keys)} pictures are missing ({missing[0]}, ...)"
             found.problems.append((words, _download("egocentric_color")))
-    return row | {step: _points(data, step, split) or "-" for step in STEPS}
+    return row | {step: points_of(data, step, split) or "-" for step in STEPS}
 
 
-def _points(data: EgoBody, step: Step, split: str) -> str:
+def points_of(data: EgoBody, step: Step, split: str) -> str:
     """Whose prepared points of a split there are: the user's own, or the released ones."""
     try:
         folder = prepared.folder_of(data.files, step, split)
@@ -172,7 +181,7 @@ def _points(data: EgoBody, step: Step, split: str) -> str:
     return "released" if folder.endswith("_release") else "own"
 
 
-def _missing(data: EgoBody, names: Iterable[str]) -> list[str]:
+def missing_of(data: EgoBody, names: Iterable[str]) -> list[str]:
     """Those that are neither unpacked nor in a zip; folders are listed once, not asked for each file."""
     below: dict[str, list[str]] = defaultdict(list)
     for name in names:

@@ -17,7 +17,7 @@ from avatarctl_ego_hmr import export, pipeline
 from avatarctl_ego_hmr.blocks import in_blocks
 from avatarctl_ego_hmr.bodies import People
 from avatarctl_ego_hmr.collision.load import PART
-from avatarctl_ego_hmr.egobody.files import EgoBody
+from avatarctl_ego_hmr.egobody.files import FPS, EgoBody
 from avatarctl_ego_hmr.gallery import Gallery
 from avatarctl_ego_hmr.own import OwnPictures
 from avatarctl_ego_hmr.pipeline import Part, Pipeline, body_of, check_parts, with_part
@@ -38,8 +38,6 @@ OVERRIDES: dict[str, Part] = {
     "collision": "collision",
 }
 """Settings that name other weights for one network, and that network's part."""
-FPS = 30.0
-"""Rate of EgoBody's recordings (spec 2.1)."""
 PLACES = "results.pkl"
 """Where bodies are, as stage 2 and its preparation take it from stage 1."""
 

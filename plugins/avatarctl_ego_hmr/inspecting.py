@@ -2,12 +2,78 @@
 
 from __future__ import annotations
 
+import re
 import shlex
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from avatarctl.errors import DataError
 from avatarctl_ego_hmr.bodies import FEMALE, MALE
-from avatarctl_ego_hmr.egobody.annotations import FOLDERS, annotations_in
+from avatarctl_ego_hmr.checkup import COMPLETE, ITEMS, STEPS, missing_of, next_command, points_of
+from avatarctl_ego_hmr.egobody.annotations import (
+    FOLDERS,
+    annotations_in,
+    find_annotations,
+    key_of,
+    read_names,
+)
+from avatarctl_ego_hmr.egobody.files import FPS, EgoBody
+
+PERSON = re.compile(r"S\d+")
+"""A person in the name of a recording: recording_DATE_WEARER_SEEN_NUMBER."""
+
+
+def dataset(root: Path) -> tuple[dict[str, Any], list[str]]:
+    """Facts about a folder of EgoBody, unpacked or as its zips, and the commands to go on with.
+
+    Of annotations only the names of pictures are read; `avatarctl doctor ego-hmr` looks at everything.
+
+    Raises:
+        DataError: A file of them is broken.
+    """
+    data = EgoBody(root)
+    splits = [split for split in COMPLETE if find_annotations(data.files, split)]
+    keys = {split: [key_of(name) for name in read_names(data.files, split)] for split in splits}
+    recordings = sorted({key.split("/")[1] for each in keys.values() for key in each})
+    people = sorted({person for name in recordings for person in PERSON.findall(name)})
+    facts: dict[str, Any] = {f"split {split}": _split(each) for split, each in keys.items()}
+    facts["recordings"] = _counted(recordings)
+    facts["people"] = _counted(people)
+    with suppress(DataError):  # the table of scenes is not there, or lacks a recording
+        facts["scenes"] = _counted(sorted({data.scene_of(name) for name in recordings}))
+    prepared = [(step, split) for split in keys for step in STEPS if points_of(data, step, split)]
+    facts["prepared points"] = [f"{step} of {split}" for step, split in prepared] or "none"
+    commands = [next_command(data, keys)] if keys else []
+    doctor = f"avatarctl doctor ego-hmr --data {shlex.quote(str(root))}"
+    if missing := _missing(data, keys):
+        facts["missing"] = missing
+        return facts, [doctor, *commands]
+    return facts, [*commands, doctor]
+
+
+def _split(keys: list[str]) -> str:
+    recordings = len({key.split("/")[1] for key in keys})
+    return f"{len(keys):,} pictures, {len(keys) / FPS:,.1f} s; recordings: {recordings}"
+
+
+def _missing(data: EgoBody, keys: dict[str, list[str]]) -> list[str]:
+    """Items of the site, splits and pictures that are not there."""
+    found = [
+        item
+        for item in ITEMS
+        if not any(data.files.has_item(name) for name in (FOLDERS if item in FOLDERS else (item,)))
+    ]
+    if FOLDERS[0] not in found:
+        found += [f"annotations of split {split}" for split in COMPLETE if split not in keys]
+    if "egocentric_color" not in found:
+        lacking = {split: len(missing_of(data, each)) for split, each in keys.items()}
+        found += [
+            f"pictures of split {split}: {count:,} of {len(keys[split]):,}"
+            for split, count in lacking.items()
+            if count
+        ]
+    return found
 
 
 def annotation(path: Path) -> tuple[dict[str, Any], list[str]]:
@@ -22,15 +88,16 @@ def annotation(path: Path) -> tuple[dict[str, Any], list[str]]:
     seen = (found.keypoints[..., 2] > 0).sum(axis=1)
     facts = {
         "people": f"{len(found):,}, one a picture",
-        "recordings": f"{len(recordings)}: {_listed(sorted(recordings))}",
+        "recordings": _counted(sorted(recordings)),
         "bodies": ", ".join(f"{int((found.gender == number).sum()):,} {word}" for number, word in genders),
         "keypoints": f"{seen.mean():.1f} of {found.keypoints.shape[1]} detected on average",
     }
     return facts, _commands(path)
 
 
-def _listed(names: list[str]) -> str:
-    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+def _counted(names: list[str]) -> str:
+    more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+    return f"{len(names)}: {', '.join(names[:3])}{more}" if names else "none"
 
 
 def _commands(path: Path) -> list[str]:

@@ -117,6 +117,16 @@ def avatarctl_layouts() -> Iterator[Layout]:
         describe=f"{PACKAGE}.inspecting:annotation",
         arrays=("imgname", "global_orient_pv", "transl_pv", "valid_keypoints"),
     )
+    for name, file in (
+        ("egobody", "data_info_release.csv"),
+        ("egobody-annotated", "annotation_egocentric_smpl_npz"),
+    ):
+        yield Layout(
+            name=name,
+            summary="EgoBody, or recordings in its layout: people seen from a head-mounted camera",
+            describe=f"{PACKAGE}.inspecting:dataset",
+            files=(file,),
+        )
 
 
 @hookimpl

@@ -131,7 +131,7 @@ def prepare(settings: PrepareConversations, run: Run, recordings: Recordings, st
             for one in run.progress(recordings.scenes, "reading scenes", len(recordings.scenes))
         ]
         try:
-            _split(outcomes, settings, recordings)
+            split_scenes(outcomes, settings, recordings.person)
         except DataError:
             writer.discard_parts()
             raise
@@ -177,14 +177,18 @@ def _prepare_one(writer: StoreWriter, recorded: Recorded, recordings: Recordings
     return outcome | {"frames": len(scene), "missing": missing, "note": notes}
 
 
-def _split(outcomes: list[Outcome], settings: PrepareConversations, recordings: Recordings) -> None:
-    """Say for training, validation or testing which scenes are used (spec 2.4)."""
+def split_scenes(outcomes: list[Outcome], settings: PrepareConversations, person: str) -> None:
+    """Say in the outcomes which scenes are for training, validation or testing (spec 2.4).
+
+    Raises:
+        DataError: None is left for training.
+    """
     usable = [one for one in outcomes if one["status"] == "ok"]
     first = len(usable) - settings.validation - settings.test
     if first < 1:
         reasons = [str(one["note"]) for one in outcomes if one["status"] == "bad"]
         lines = [
-            f"{recordings.person}: {len(usable)} of {len(outcomes)} scenes can be used; with "
+            f"{person}: {len(usable)} of {len(outcomes)} scenes can be used; with "
             f"{settings.validation} for validation and {settings.test} for testing, none is left to train on",
             *reasons,
         ]

@@ -87,11 +87,19 @@ def annotation_file(files: Folder, split: str) -> str:
     Raises:
         DataError: It is in neither.
     """
-    names = [f"{folder}/egocapture_{split}_smpl.npz" for folder in FOLDERS]
-    found = next((name for name in names if name in files), None)
+    found = find_annotations(files, split)
     if found is None:
-        raise files.missing(names[0])
+        raise files.missing(_name(FOLDERS[0], split))
     return found
+
+
+def find_annotations(files: Folder, split: str) -> str | None:
+    """The annotation file of a split; None where there is none."""
+    return next((name for folder in FOLDERS if (name := _name(folder, split)) in files), None)
+
+
+def _name(folder: str, split: str) -> str:
+    return f"{folder}/egocapture_{split}_smpl.npz"
 
 
 def read_annotations(files: Folder, split: str) -> Annotations:
@@ -106,6 +114,17 @@ def read_annotations(files: Folder, split: str) -> Annotations:
         return annotations_in(path, files.shown(name))
 
 
+def read_names(files: Folder, split: str) -> list[str]:
+    """The image of each frame of a split, which is all that is read of it.
+
+    Raises:
+        DataError: As `read_annotations`, where the images are concerned.
+    """
+    name = annotation_file(files, split)
+    with files.local(name) as path:
+        return _images(files.shown(name), _read(path, files.shown(name), ("imgname",))["imgname"])
+
+
 def annotations_in(path: Path, shown: str) -> Annotations:
     """The annotations in a file.
 
@@ -115,10 +134,7 @@ def annotations_in(path: Path, shown: str) -> Annotations:
     Raises:
         DataError: As `read_annotations`.
     """
-    arrays = read_npz(path, ("imgname", "gender", *SHAPES))
-    missing = [key for key in ("imgname", "gender", *SHAPES) if key not in arrays]
-    if missing:
-        raise DataError(f"{shown}: {', '.join(missing)}: missing", hint=HINT)
+    arrays = _read(path, shown, ("imgname", "gender", *SHAPES))
     images = _images(shown, arrays["imgname"])
     numbers = {key: _numbers(shown, key, arrays[key], images) for key in SHAPES}
     root_and_body = np.concatenate([numbers["global_orient_pv"], numbers["pose"]], axis=1)
@@ -150,6 +166,14 @@ def statistics(poses: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     mean, std = sixd.mean(axis=0), sixd.std(axis=0)
     std[:6], std[6:] = std[:6].mean(), std[6:].mean()
     return mean.astype(np.float32), std.astype(np.float32)
+
+
+def _read(path: Path, shown: str, names: tuple[str, ...]) -> dict[str, np.ndarray]:
+    arrays = read_npz(path, names)
+    missing = [key for key in names if key not in arrays]
+    if missing:
+        raise DataError(f"{shown}: {', '.join(missing)}: missing", hint=HINT)
+    return arrays
 
 
 def _images(shown: str, array: np.ndarray) -> list[str]:

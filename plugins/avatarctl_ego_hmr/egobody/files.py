@@ -27,6 +27,8 @@ INFO = "data_info_release.csv"
 SYNTHETIC = "synthetic.json"
 """In recordings that were made up: whose bodies they show."""
 KINECT = "kinect_cam_params/kinect_master/Color.json"
+FPS = 30.0
+"""Rate of EgoBody's recordings (spec 2.1)."""
 WIDEST = 200.0
 """Side of a scan, metres, from which on it is none of a room in metres."""
 LOOKED_AT = 100

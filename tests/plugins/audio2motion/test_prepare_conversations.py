@@ -48,6 +48,42 @@ def outcomes(folder):
         return {row["scene"]: row for row in csv.DictReader(file)}
 
 
+def inspected(capsys, *words):
+    assert main(["inspect", *words, "--json"]) == 0
+    return json.loads(capsys.readouterr().out)
+
+
+def test_inspect_says_what_a_persons_folder_holds(person, monkeypatch, capsys):
+    monkeypatch.chdir(person.parent)
+    found = inspected(capsys, "PXB184")
+    unseen = sum(np.load(path).size for path in person.glob("*_missing_face_frames.npy"))
+    assert found["kind"] == "data"
+    assert found["facts"] == {
+        "person": "PXB184",
+        "scenes": 8,
+        "length": "12.7 s, 380 frames at 30 a second",
+        "face": f"seen in {100 * (1 - unseen / 380):.1f} % of the frames",
+        "split train": "2 scenes, 3.5 s",
+        "split val": "2 scenes, 3.3 s",
+        "split test": "4 scenes, 5.9 s",
+    }
+    assert found["read_by"] == ["avatarctl prepare conversations PXB184"]
+
+
+def test_inspect_says_what_a_persons_folder_lacks(raw, monkeypatch, capsys):
+    monkeypatch.chdir(raw.parent)
+    (raw / "data_stats.pth").unlink()
+    (raw / "scene02_audio.wav").unlink()
+    np.save(raw / "scene03_missing_face_frames.npy", np.arange(50))
+    found = inspected(capsys, "PXB184")["facts"]
+    assert found["missing"] == ["data_stats.pth", "scene02_audio.wav"]
+    assert found["face never seen"] == ["scene03"]
+    assert found["splits"].startswith("PXB184: 6 of 8 scenes can be used; with 2 for validation")
+    (raw / "scene01_body_pose.npy").write_bytes(b"PK")
+    assert main(["inspect", "PXB184"]) == 5
+    assert "PXB184/scene01_body_pose.npy: not a readable .npy" in capsys.readouterr().err
+
+
 def test_the_store_holds_the_files_numbers_in_the_published_splits(person, tmp_path):
     found = prepared(person, tmp_path)
     assert found.person == "PXB184"

@@ -69,6 +69,44 @@ def test_inspect_says_what_an_annotation_file_is(root, capsys, monkeypatch):
     assert f"{path}: fx: missing" in capsys.readouterr().err.replace("\n       ", " ")
 
 
+def inspected(capsys):
+    assert main(["inspect", "egobody", "--json"]) == 0
+    return json.loads(capsys.readouterr().out)
+
+
+@pytest.mark.parametrize("is_zipped", [False, True])
+def test_inspect_says_what_a_folder_of_egobody_holds(root, capsys, monkeypatch, is_zipped):
+    monkeypatch.chdir(root.parent)
+    if is_zipped:
+        zipped(root, [path.name for path in root.iterdir() if path.is_dir()])
+    found = inspected(capsys)
+    assert (found["kind"], found["what"].split(",")[0]) == ("data", "EgoBody")
+    split = "6 pictures, 0.2 s; recordings: 1"
+    assert found["facts"] == {
+        **{f"split {name}": split for name in RECORDINGS},
+        "recordings": f"3: {', '.join(sorted(RECORDINGS.values()))}",
+        "people": "6: S01, S02, S03 and 3 more",
+        "scenes": "1: demo_room",
+        "prepared points": "none",
+    }
+    assert found["read_by"] == [
+        "avatarctl prepare egobody egobody --step front --split train",
+        "avatarctl doctor ego-hmr --data egobody",
+    ]
+
+
+def test_inspect_says_what_a_folder_of_egobody_lacks(root, capsys, monkeypatch):
+    monkeypatch.chdir(root.parent)
+    (root / "data_info_release.csv").unlink()
+    annotation(root, "val").unlink()
+    next((root / "egocentric_color" / TEST).rglob("*.jpg")).unlink()
+    found = inspected(capsys)["facts"]
+    assert found["missing"] == [
+        "data_info_release.csv", "annotations of split val", "pictures of split test: 1 of 6",
+    ]  # fmt: skip
+    assert "scenes" not in found
+
+
 def test_both_folder_names_are_read(root):
     (root / "annotation_egocentric_smpl_npz").rename(root / "smpl_spin_npz")
     assert len(EgoBody(root).annotations("val")) == 6
