@@ -17,7 +17,7 @@ from pydantic_settings import EnvSettingsSource
 from pydantic_settings import SettingsError as EnvError
 
 from avatarctl.config import explain, presets
-from avatarctl.config.settings import StageSettings, group_of, parts
+from avatarctl.config.settings import StageSettings, group_of, is_argument, parts
 from avatarctl.errors import SettingsError, UsageError
 
 DEFAULT, ENVIRONMENT, SET = "default", "environment", "--set"
@@ -193,9 +193,11 @@ def _option_value(cls: type[StageSettings], name: str, value: Any) -> Any:
     if isinstance(value, str):
         return from_text(annotation, value)
     if isinstance(value, list | tuple):
-        if len(value) == 1 and (str(value[0]).startswith("[") or is_tuple(annotation)):
+        if len(value) == 1 and str(value[0]).startswith("["):
             return from_text(annotation, str(value[0]))
-        return list(value)
+        if is_argument(cls.model_fields[name].metadata) or _holds_paths(annotation):
+            return list(value)  # words by their place, and names of files, may hold commas
+        return [part for text in value for part in split(str(text))]
     return value
 
 
@@ -229,13 +231,18 @@ def from_text(annotation: Any, text: str) -> Any:
         except (yaml.YAMLError, ValueError):
             return text
     if any(get_origin(kind) in (list, tuple, set) for kind in kinds):
-        return [part.strip() for part in text.split(",")]
+        return split(text)
     return text
 
 
-def is_tuple(annotation: Any) -> bool:
-    """Whether a field holds a fixed number of values, which are typed as one word: 2,2."""
-    return any(get_origin(kind) is tuple and Ellipsis not in get_args(kind) for kind in parts(annotation))
+def split(text: str) -> list[str]:
+    """The values of a list that is typed as one word: 2,2."""
+    return [part.strip() for part in text.split(",")]
+
+
+def _holds_paths(annotation: Any) -> bool:
+    """Whether a field holds a list of paths."""
+    return any(Path in parts(item) for kind in parts(annotation) for item in get_args(kind)[:1])
 
 
 def leaves(settings: BaseModel, at: str = "") -> dict[str, Any]:

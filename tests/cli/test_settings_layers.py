@@ -185,3 +185,20 @@ def test_the_page_shows_pairs_as_they_are_typed_and_a_lone_number_is_refused(cap
     assert line.split()[:3] == ["--grid", "int,int", "8,8"]
     assert main(["train", "generative-avatar", "--dry-run", "--data", "a", "--grid", "2"]) != 0
     assert "grid[1]: is missing; give it with --grid\n" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "words",
+    [("--to", "glb, bvh"), ("--to", "glb", "--to", "bvh"), ("--to", "[glb, bvh]"), ("-s", "to=glb,bvh")],
+)
+def test_lists_are_typed_with_commas_as_option_and_with_set(command, words):
+    assert dry(command, *words)["settings"]["to"] == ["glb", "bvh"]
+
+
+def test_files_of_a_list_may_have_commas_in_their_names(capsys):
+    words = ["--dry-run", "--json", "--data", "a", "--lpips", "a,b.pth", "--geometry-frames", "1,2"]
+    assert main(["eval", "video-avatar", *words]) == 0
+    settings = json.loads(capsys.readouterr().out)["settings"]
+    assert (settings["lpips"], settings["geometry_frames"]) == (["a,b.pth"], [1, 2])
+    assert main(["prepare", "headset", "a,b.txt", "--dry-run", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["settings"]["recording"] == ["a,b.txt"]
