@@ -163,7 +163,8 @@ def _view(axes: Axes, view: np.ndarray, ways: Tensor, turned: Tensor) -> None:
         np.concatenate([front, front[:, :1]], axis=1).reshape(-1, 2),
         np.tile([Path.MOVETO, Path.LINETO, Path.LINETO, Path.CLOSEPOLY], len(front)),
     )
-    axes.add_patch(PathPatch(outline, facecolor=FLESH, edgecolor=FLESH, lw=0.4))
+    # As an artist, not as a patch: looking for the limits of thousands of faces would take seconds.
+    axes.add_artist(PathPatch(outline, facecolor=FLESH, edgecolor=FLESH, lw=0.4))
     seen = ways.numpy() @ view.T  # [N, 3, 2]
     for device, (name, ink) in enumerate(zip(DEVICE_NAMES, DEVICE_INKS, strict=True)):
         axes.plot(*seen[:, device].T, color=ink, lw=0.7, alpha=0.55)
