@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import ctypes
 import importlib.util
+import os
+import socket
+import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 
@@ -28,6 +32,32 @@ def _module(path: Path) -> ModuleType:
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
+
+
+@pytest.fixture
+def in_two_processes() -> Callable[..., None]:
+    """`in_two_processes(WORDS..., NAME=VALUE...)`: a command in two processes, as SLURM would start it."""
+
+    def run(*words: str, **variables: str) -> None:
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = str(free.getsockname()[1])
+        known = {"OMP_NUM_THREADS": "1", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "WORLD_SIZE": "2"}
+        both = [
+            subprocess.Popen(
+                [sys.executable, "-m", "avatarctl", *words],
+                env={**os.environ, **known, **variables, "RANK": str(rank)},
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.PIPE,
+                text=True,
+            )
+            for rank in range(2)
+        ]
+        for process in both:
+            _, errors = process.communicate(timeout=240)
+            assert process.returncode == 0, errors
+
+    return run
 
 
 @pytest.fixture(scope="session")

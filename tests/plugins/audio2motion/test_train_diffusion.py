@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -237,18 +234,15 @@ def test_what_cannot_be_trained_is_a_line(words, code, message, small_store, tmp
 
 
 @pytest.mark.slow
-def test_two_processes_have_the_loss_of_one(small_store, tmp_path):
+def test_two_processes_have_the_loss_of_one(small_store, tmp_path, in_two_processes, monkeypatch):
+    monkeypatch.setenv("AVATARCTL_RUNS", str(tmp_path / "runs"))
     network = FACE.model_copy(update={"dropout": 0.0}).model_dump(mode="json")
     preset = tmp_path / "tiny.yaml"
     preset.write_text(json.dumps({"network": network, "loop": {"steps": 3, "log_every": 1}, **SHORT}))
     words = ["train", "audio2motion", "--stage", "face", "-c", str(preset), "--store", str(small_store)]
-    launcher = ["-m", "torch.distributed.run", "--nproc-per-node", "2", "--rdzv-backend", "c10d"]
-    launcher += ["--rdzv-endpoint", "localhost:0"]
 
-    for name, how in (("alone", []), ("together", launcher)):
-        command = [sys.executable, *how, "-m", "avatarctl", *words, "--out", str(tmp_path / name)]
-        environment = {**os.environ, "OMP_NUM_THREADS": "1", "AVATARCTL_RUNS": str(tmp_path / "runs")}
-        subprocess.run(command, env=environment, check=True, capture_output=True, timeout=240)
+    assert main([*words, "--out", str(tmp_path / "alone")]) == 0
+    in_two_processes(*words, "--out", str(tmp_path / "together"))
 
     alone, together = ([line["total"] for line in logged(tmp_path / n)] for n in ("alone", "together"))
     assert together == pytest.approx(alone, abs=1e-5)

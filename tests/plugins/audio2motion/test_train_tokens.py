@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -228,16 +226,14 @@ def test_what_cannot_be_trained_is_a_line(words, code, message, small_store, tmp
 
 
 @pytest.mark.slow
-def test_two_processes_train_the_codec_of_one(small_store, tmp_path, monkeypatch):
+def test_two_processes_train_the_codec_of_one(small_store, tmp_path, monkeypatch, in_two_processes):
     monkeypatch.setenv("AVATARCTL_RUNS", str(tmp_path / "runs"))
     preset = tmp_path / "tiny.yaml"
     words = {**SHORT, "network": CODEC.model_dump(), "loop": loop().model_dump(), "revive_below": 0.1}
     preset.write_text(json.dumps(words))
-    launcher = ["torch.distributed.run", "--nproc-per-node", "2", "--rdzv-backend", "c10d"]
-    launcher += ["--rdzv-endpoint", "localhost:0", "-m", "avatarctl"]
     stage = ["train", "audio2motion", "--stage", "vqvae", "-c", str(preset), "--store", str(small_store)]
     together, alone = ([*stage, "--out", str(tmp_path / name)] for name in ("together", "alone"))
-    subprocess.run([sys.executable, "-m", *launcher, *together], check=True, capture_output=True)
+    in_two_processes(*together)
     assert main(alone) == 0
 
     made = {name: open_weights(tmp_path / name / "weights.safetensors") for name in ("together", "alone")}

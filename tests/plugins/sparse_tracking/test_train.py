@@ -3,19 +3,14 @@
 from __future__ import annotations
 
 import json
-import os
-import random
 import shutil
-import subprocess
-import sys
-import time
 from pathlib import Path
 
 import pytest
 import torch
 from avatarctl_sparse_tracking import pipeline
 
-from avatarctl.checkpoints import native, open_weights
+from avatarctl.checkpoints import open_weights
 from avatarctl.cli.main import main
 from avatarctl.motion.clips import clips
 
@@ -28,10 +23,6 @@ CHAIN = (
     ("decoder",),
     ("refiner",),
 )
-TORCHRUN = (
-    "-m", "torch.distributed.run", "--nproc-per-node", "2",
-    "--rdzv-backend", "c10d", "--rdzv-endpoint", "localhost:0",
-)  # fmt: skip
 
 pytestmark = pytest.mark.slow
 
@@ -49,21 +40,6 @@ def chain(small_store, tmp_path_factory):
         for stage, *more in CHAIN:
             assert main(words(small_store, stage, *more)) == 0
     return root
-
-
-def start(root: Path, store: Path, *more: str, launcher: tuple[str, ...] = (), **variables: str):
-    return subprocess.Popen(
-        [sys.executable, *launcher, "-m", "avatarctl", *words(store, *more)],
-        env={**os.environ, "AVATARCTL_RUNS": str(root), "OMP_NUM_THREADS": "1", **variables},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-
-
-def finish(process) -> None:
-    _, errors = process.communicate(timeout=240)
-    assert process.returncode == 0, errors
 
 
 def losses(folder: Path) -> list[float]:
@@ -100,38 +76,19 @@ def test_latest_takes_the_half_that_was_asked_for(chain):
     assert [Path(path).parent.name for path in used] == ["002", "001"]
 
 
-@pytest.mark.parametrize("stage", [("vqvae", "--part", "lower"), ("decoder",)], ids=lambda stage: stage[0])
-def test_a_killed_training_goes_on_bit_for_bit(stage, chain, small_store):
-    name, *more = stage
-    undisturbed, out = (chain.parent / f"{word}-{name}" for word in ("undisturbed", "killed"))
-    finish(start(chain, small_store, name, *more, "--out", str(undisturbed)))
-    process = start(chain, small_store, name, *more, "--out", str(out))
-    while not (out / "checkpoints" / "last.pt").exists():
-        assert process.poll() is None
-        time.sleep(0.01)
-    time.sleep(random.random() * 0.4)
-    process.kill()
-    process.communicate()
-
-    if not (out / "weights.safetensors").exists():
-        finish(start(chain, small_store, name, "--resume", str(out)))
-
-    expected, found = (native.load(folder / "weights.safetensors")[0] for folder in (undisturbed, out))
-    assert expected.keys() == found.keys()
-    assert all(torch.equal(expected[key], found[key]) for key in expected)
-
-
 @pytest.mark.parametrize(
     "stage",
     [("diffusion", "--part", "upper"), ("vqvae", "--part", "upper", "--set", "network.dropout=0")],
     ids=lambda stage: stage[0],
 )
-def test_two_processes_have_the_loss_of_one(stage, chain, small_store, tmp_path):
-    name, *more = stage
+def test_two_processes_have_the_loss_of_one(
+    stage, chain, small_store, tmp_path, in_two_processes, monkeypatch
+):
     alone, together = tmp_path / "alone", tmp_path / "together"
 
-    finish(start(chain, small_store, name, *more, "--out", str(alone)))
-    finish(start(chain, small_store, name, *more, "--out", str(together), launcher=TORCHRUN))
+    monkeypatch.setenv("AVATARCTL_RUNS", str(chain))
+    assert main(words(small_store, *stage, "--out", str(alone))) == 0
+    in_two_processes(*words(small_store, *stage, "--out", str(together)))
 
     torch.testing.assert_close(torch.tensor(losses(together)), torch.tensor(losses(alone)), rtol=0, atol=1e-5)
 

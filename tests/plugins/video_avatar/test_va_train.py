@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -127,21 +128,13 @@ def test_a_training_that_was_killed_goes_on_bit_for_bit(data: Path, tmp_path: Pa
 
 
 @pytest.mark.slow
-def test_two_processes_learn_what_one_does(data: Path, tmp_path: Path) -> None:
+def test_two_processes_learn_what_one_does(
+    data: Path, tmp_path: Path, in_two_processes: Callable[..., None]
+) -> None:
     settings = va_recording.settings(data, loop=loop(3))
-    (tmp_path / "tiny.yaml").write_text(yaml.safe_dump(settings.model_dump(mode="json")))
-    launcher = [
-        sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2",
-        "--rdzv-backend", "c10d", "--rdzv-endpoint", "localhost:0", "-m", "avatarctl",
-    ]  # fmt: skip
-    two = subprocess.run(
-        [*launcher, "train", "video-avatar", "-q", "-c", "tiny.yaml", "--out", "two"],
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-        cwd=tmp_path,
-        text=True,
-        capture_output=True,
-    )
-    assert two.returncode == 0, two.stderr
+    preset = tmp_path / "tiny.yaml"
+    preset.write_text(yaml.safe_dump(settings.model_dump(mode="json")))
+    in_two_processes("train", "video-avatar", "-q", "-c", str(preset), "--out", str(tmp_path / "two"))
     train(data, tmp_path / "one", loop=loop(3))
     for split, names in (("train", ("total", "rgb", "mask", "skinning")), ("valid", ("psnr", "ssim"))):
         pairs = zip(logged(tmp_path / "one", split), logged(tmp_path / "two", split), strict=True)
