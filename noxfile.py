@@ -6,7 +6,7 @@ from glob import glob
 
 import nox
 
-BESIDE = ("-n", "2", "--dist", "loadfile")
+BESIDE = ("-n", "2", "--dist", "worksteal")
 """Two processes of tests, of one thread each: most tests are too small for two threads."""
 
 nox.options.default_venv_backend = "none"

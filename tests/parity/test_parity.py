@@ -18,7 +18,10 @@ import run as runner
 BY_RUNNER = ("positional_encodings",)
 """Met on all processors in MKL's reproducible mode only, which the runner sets and a running process cannot:
 the last test."""
-PARITY_ONLY = ("evaluation_end_to_end", "eval_stage1", "eval_stage2", "s1_train_step", "tri_plane_res512")
+PARITY_ONLY = (
+    "evaluation_end_to_end", "eval_stage1", "eval_stage2", "s1_train_step", "s2_sample_ddpm50",
+    "tri_plane_res512", "backbone", "disc",
+)  # fmt: skip
 """The longest, which `nox -s parity` alone runs. `s1_train_step` needs its mode, with one thread: norms of
 small gradients are sums that cancel."""
 CASES = [case for case in golden.find(golden.FIXTURES) if case.kind not in BY_RUNNER + PARITY_ONLY]
@@ -29,10 +32,10 @@ HEAVY = (
     "train_step_pose", "train_step_guide", "generate_end_to_end", "ca_body_forward",
     "prepare_scene_s2_gt", "s1_actnorm_init", "s1_discriminator",
     "s1_flow_density", "s1_forward_losses", "s2_forward", "s2_train_step", "s2_eval_losses",
-    "s2_guidance_gradient", "s2_sample_ddim5", "s2_sample_ddpm50",
+    "s2_guidance_gradient", "s2_sample_ddim5",
     "s2_sample_ddpm50_guided",
     "train_step", "prep_zju", "prep_zju_full", "prep_h36m", "prep_people_snapshot",
-    "backbone", "disc", "train", "render", "model", "mesh",
+    "train", "render", "model", "mesh",
 )  # fmt: skip
 
 

@@ -7,7 +7,7 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Mapping
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -135,7 +135,7 @@ def write_official(
     return path
 
 
-@cache
+@lru_cache(maxsize=2)  # hundreds of megabytes each
 def official(manifest: str, folder: Path, seed: int = 0) -> Weights:
     """Generated weights, written in the official layout and read by the product's reader."""
     path = write_official(scratch() / f"weights-{seed}", manifest, folder, seed)

@@ -12,7 +12,7 @@ import tempfile
 import types
 from collections import OrderedDict
 from copy import deepcopy
-from functools import cache
+from functools import cache, lru_cache
 from itertools import accumulate
 from pathlib import Path
 from typing import Any
@@ -80,7 +80,7 @@ def samples(draws: list[Any]) -> dict[str, int]:
     return {"depth_resolution": shapes[place][2], "depth_resolution_importance": fine}
 
 
-@cache
+@lru_cache(maxsize=2)  # hundreds of megabytes each
 def state(manifest: str, folder: Path, seed: int = 0) -> dict[str, Tensor]:
     """The tensors of manifests/MANIFEST.json under the official names."""
     fill = module(FIXTURES / "weights.py").fill
@@ -152,7 +152,7 @@ def _network(name: str, tensors: dict[str, Tensor], more: dict[str, Any]) -> Any
     return one
 
 
-@cache
+@lru_cache(maxsize=2)  # hundreds of megabytes each
 def snapshot(folder: Path, networks: tuple[tuple[str, str, int], ...]) -> Weights:
     """A snapshot written in the published nesting, read by the product.
 

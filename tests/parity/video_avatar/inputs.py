@@ -7,7 +7,7 @@ import json
 import shutil
 import sys
 import tempfile
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -87,7 +87,7 @@ def manifest_of(words: str) -> str:
     return Path(words.split()[0]).stem
 
 
-@cache
+@lru_cache(maxsize=2)  # hundreds of megabytes each
 def official(manifest: str, folder: Path, step: int = 144000, seed: int = 0) -> Weights:
     """An official checkpoint written in its published nesting, read by the product."""
     path = scratch() / f"{manifest}-{seed}" / "checkpoints" / f"epoch=479-step={step}.ckpt"
