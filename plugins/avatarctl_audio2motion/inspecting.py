@@ -42,7 +42,7 @@ def recordings(folder: Path) -> tuple[dict[str, Any], list[str]]:
     try:
         split_scenes(outcomes, PrepareConversations(folder=folder), person)
         for row in Summary(outcomes).rows():
-            facts[f"split {row['split']}"] = f"{row['scenes']} scenes, {int(row['frames']) / FPS:,.1f} s"
+            facts[f"split {row['split']}"] = f"{int(row['frames']) / FPS:,.1f} s; scenes: {row['scenes']}"
     except DataError as error:
         facts["splits"] = error.message
     if missing:

@@ -63,9 +63,9 @@ def test_inspect_says_what_a_persons_folder_holds(person, monkeypatch, capsys):
         "scenes": 8,
         "length": "12.7 s, 380 frames at 30 a second",
         "face": f"seen in {100 * (1 - unseen / 380):.1f} % of the frames",
-        "split train": "2 scenes, 3.5 s",
-        "split val": "2 scenes, 3.3 s",
-        "split test": "4 scenes, 5.9 s",
+        "split train": "3.5 s; scenes: 2",
+        "split val": "3.3 s; scenes: 2",
+        "split test": "5.9 s; scenes: 4",
     }
     assert found["read_by"] == ["avatarctl prepare conversations PXB184"]
 
