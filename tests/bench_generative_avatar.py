@@ -60,6 +60,8 @@ FRAMES, LARGE, PHOTOS = 60, 300, 16
 """Of a turntable; samples along a side of a large mesh; photos that are read."""
 PUBLISHED_CHUNK = 10**7
 """Samples of a mesh at a time."""
+IMAGES = 1000
+"""Pictures that a training has seen where its gradients are timed."""
 PSI = 0.7
 MEASURED = (
     "import resource, subprocess, sys; subprocess.run(sys.argv[1:], check=True, stdout=subprocess.DEVNULL); "
@@ -368,9 +370,9 @@ def _training(given: Given) -> Iterator[Workload]:
     plain, _ = check_train.pair_of(case.words, settings, given.folder)
     pair = Followed(**vars(plain))
     theirs = replace(pair, generator=slow.Published.of(pair.generator))
-    real = check_train.real_of(case.words, arrays)
+    real = check_train.real_of(arrays, pair.generator.sizes.img_resolution)
     batch = len(real.labels)
-    moment = moment_of(settings.losses, check_train.IMAGES, batch, is_told=False)
+    moment = moment_of(settings.losses, IMAGES, batch, is_told=False)
 
     def learn(pair: Pair, phase: Phase, drawn: Drawn) -> dict[str, Tensor]:
         params = list(pair.generator.parameters()), list(pair.discriminator.parameters())
