@@ -32,8 +32,7 @@ HEAVY = (
     "train_step_pose", "train_step_guide", "generate_end_to_end", "ca_body_forward",
     "prepare_scene_s2_gt", "s1_actnorm_init", "s1_discriminator",
     "s1_flow_density", "s1_forward_losses", "s2_forward", "s2_train_step", "s2_eval_losses",
-    "s2_guidance_gradient", "s2_sample_ddim5",
-    "s2_sample_ddpm50_guided",
+    "s2_guidance_gradient", "s2_sample_ddim5", "s2_sample_ddpm50_guided",
     "train_step", "prep_zju", "prep_zju_full", "prep_h36m", "prep_people_snapshot",
     "train", "render", "model", "mesh",
 )  # fmt: skip
