@@ -371,11 +371,12 @@ def main(words: list[str] | None = None) -> None:
         ("workload", "time", "/ calibration", "other way", "faster", "of the limit", "")
     ):
         table.add_column(name, justify="left" if index in (0, 6) else "right")
-    for name, workload in WORKLOADS.items():
-        if not fnmatch(name, chosen):
-            continue
-        with console.status(name):
+    try:
+        for name, workload in WORKLOADS.items():
+            if not fnmatch(name, chosen):
+                continue
             for row in workload(machine):
+                print(f"{name}: {row.name}: {_time(row.seconds)}", file=sys.stderr, flush=True)
                 table.add_row(
                     row.name,
                     _time(row.seconds),
@@ -385,7 +386,8 @@ def main(words: list[str] | None = None) -> None:
                     f"{row.limit / row.seconds:.1%}" if row.limit else "",
                     row.note,
                 )
-    console.print(table)
+    finally:  # an error or a stop loses no row
+        console.print(table)
 
 
 def _time(seconds: float) -> str:
