@@ -24,6 +24,7 @@ from functools import cache, partial
 from pathlib import Path
 from statistics import median
 from types import ModuleType
+from typing import Any
 
 import numpy as np
 import torch
@@ -35,7 +36,7 @@ from rich.table import Table
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
-from avatarctl.body import BodyModel, open_body
+from avatarctl.body import open_body
 from avatarctl.data import Store, StoreWriter
 from avatarctl.data.writer import write_part
 from avatarctl.geometry.cameras import Camera, intrinsics_from_view, look_at
@@ -43,7 +44,7 @@ from avatarctl.metrics.pose import joint_distances
 from avatarctl.motion.clips import clips
 from avatarctl.motion.tracking import FPS, Tracking
 from avatarctl.nn.linear import linear
-from avatarctl.render import Render, rasterize
+from avatarctl.render import Actor, Render, rasterize
 
 SIZE = 512
 CLIP_SECONDS = 10.0
@@ -171,7 +172,7 @@ def film(machine: Machine) -> Iterator[Row]:
 
     def work() -> None:
         with tempfile.TemporaryDirectory() as folder:
-            Render().film([[_actor(motion, body)]], size=(SIZE, SIZE), fps=30).write(Path(folder) / "a.mp4")
+            Render().film([[Actor(motion, body)]], size=(SIZE, SIZE), fps=30).write(Path(folder) / "a.mp4")
 
     skinning = 2 * count * (body.pose_directions.numel() + 12 * body.weights.numel())
     yield Row(
@@ -180,12 +181,6 @@ def film(machine: Machine) -> Iterator[Row]:
         machine.limit(skinning),
         note="limit: skinning alone",
     )
-
-
-def _actor(motion: object, body: BodyModel) -> object:
-    from avatarctl.render import Actor
-
-    return Actor(motion, body)  # type: ignore[arg-type]
 
 
 def windows(machine: Machine) -> Iterator[Row]:
@@ -250,10 +245,12 @@ def _models() -> dict[str, pipeline.Pipeline]:
     """Fresh networks of the published sizes, and the embedded weights."""
     torch.manual_seed(0)
     body = open_body()
+    parts: dict[str, Any] = {
+        part: build(part, {}).eval() for part in ("upper", "lower", "decoder", "refiner")
+    }
     published = pipeline.Pipeline(
-        **{part: build(part, {}).eval() for part in ("upper", "lower", "decoder", "refiner")},
-        frame="world", rest=body.rest_joints[:22], device=torch.device("cpu"),
-    )  # fmt: skip
+        **parts, frame="world", rest=body.rest_joints[:22], device=torch.device("cpu")
+    )
     return {"published sizes": published, "open-small": pipeline.load(_weights("open-small"), "cpu", body)}
 
 
@@ -333,7 +330,7 @@ def _module(path: Path) -> ModuleType:
     return module
 
 
-WORKLOADS = {
+WORKLOADS: dict[str, Callable[[Machine], Iterator[Row]]] = {
     "startup": startup,
     "prepare": prepare,
     "raster": raster,

@@ -12,7 +12,7 @@ import subprocess
 import sys
 import tempfile
 import zipfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
@@ -412,9 +412,13 @@ def _photos() -> Iterator[Workload]:
                     f"{PHOTOS} photos of 512² with normals, {name}",
                     partial(photos.take, range(PHOTOS)),
                     0.0,
-                    lambda names=photos.names: [slow.photo(archive, one) for one in names],
+                    partial(_decoded, archive, photos.names),
                     _same_photos,
                 )
+
+
+def _decoded(archive: zipfile.ZipFile, names: Sequence[str]) -> list[tuple[np.ndarray, np.ndarray]]:
+    return [slow.photo(archive, one) for one in names]
 
 
 def _same_photos(ours: Photo, theirs: list[tuple[np.ndarray, np.ndarray]]) -> None:

@@ -145,7 +145,8 @@ def scan(count: int, seed: int = 0) -> np.ndarray:
     shares[0] += count - shares.sum()
     found = []
     for (box, axis, side), share in zip(faces, shares, strict=True):
-        points = rng.uniform(*box, (share, 3))
+        low, high = box
+        points = rng.uniform(low, high, (share, 3))
         points[:, axis] = box[side, axis]
         found.append(points)
     return np.concatenate(found)

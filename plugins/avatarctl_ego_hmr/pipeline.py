@@ -11,7 +11,7 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal, TypeVar, cast
+from typing import Any, Literal, TypeVar
 
 import torch
 from torch import Tensor
@@ -76,7 +76,7 @@ class Pipeline:
     def likeliest(self, view: View) -> tuple[Samples, Tensor]:
         """What stage 1 says by itself: one body of each person, and where it is; as `place`."""
         network = self._required("scene", self.scene)
-        view = cast(View, view.to(self.device))
+        view = view.to(self.device)
         with autocast(self.precision, self.device):
             condition = network.condition(view)
         found = network.predict(condition.float(), view)
@@ -110,7 +110,7 @@ class Pipeline:
         options = options or Sampling()
         network = self._required("diffusion", self.diffusion)
         guide = self.guide(options)
-        view, transl = cast(View, view.to(self.device)), transl.to(self.device)
+        view, transl = view.to(self.device), transl.to(self.device)
         with torch.no_grad(), autocast(self.precision, self.device):
             condition = network.condition(view, transl, loosen=options.loosen)
         condition = replace(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Protocol, cast
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -36,7 +36,7 @@ class Window:
         return len(self.names)
 
     def __getitem__(self, rows: list[int]) -> Window:
-        view = cast(View, self.view[torch.tensor(rows, dtype=torch.int64)])
+        view = self.view[torch.tensor(rows, dtype=torch.int64)]
         found: dict[str, Any] = {name: [getattr(self, name)[row] for row in rows] for name in LISTS}
         found |= {name: getattr(self, name)[rows] for name in ARRAYS}
         return replace(self, view=view, **found)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, cast
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import torch
@@ -108,7 +108,7 @@ class Setup:
         rows, device = list(range(0, len(self.held_out), self.spacing)), self.people.neutral.template.device
         for first in range(0, len(rows), batch_size):
             view, truth = self.held_out.batch(rows[first : first + batch_size], None)
-            yield cast(View, view.to(device)), cast(Truth, truth.to(device))
+            yield view.to(device), truth.to(device)
 
 
 class Means:

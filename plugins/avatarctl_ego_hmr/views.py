@@ -7,6 +7,7 @@ opposed to the crop around the person.
 from __future__ import annotations
 
 from dataclasses import dataclass, fields, replace
+from typing import TypeVar
 
 import torch
 from torch import Tensor
@@ -15,6 +16,7 @@ FOCAL_NORM = 1500.0
 """Focal lengths are given to networks in units of so many pixels."""
 CROP = 224
 """Side of the crop, pixels."""
+Rows = TypeVar("Rows", bound="_Rows")
 
 
 @dataclass(frozen=True)
@@ -24,11 +26,11 @@ class _Rows:
     def __len__(self) -> int:
         return len(getattr(self, fields(self)[0].name))
 
-    def to(self, device: torch.device | str) -> _Rows:
+    def to(self: Rows, device: torch.device | str) -> Rows:
         """The same on a device."""
         return replace(self, **{item.name: getattr(self, item.name).to(device) for item in fields(self)})
 
-    def __getitem__(self, rows: slice | Tensor) -> _Rows:
+    def __getitem__(self: Rows, rows: slice | Tensor) -> Rows:
         return replace(self, **{item.name: getattr(self, item.name)[rows] for item in fields(self)})
 
 

@@ -158,9 +158,9 @@ def run(case: Case) -> Result:
     worst = Result("pass")
     for name in wanted:
         rtol, atol = tolerance(case.words, name, checks.tolerances.get(case.kind, {}))
-        error, note = difference(np.asarray(computed[name]), arrays[name], rtol, atol)
-        if error >= worst.error:
-            worst = Result("pass" if error <= 1 else "fail", error, name, note)
+        found, note = difference(np.asarray(computed[name]), arrays[name], rtol, atol)
+        if found >= worst.error:
+            worst = Result("pass" if found <= 1 else "fail", found, name, note)
     return worst
 
 

@@ -13,6 +13,7 @@ import torch
 from avatarctl_generative_avatar.deform.template import Template
 from avatarctl_generative_avatar.losses import Drawn, Pair, Real, moment_of
 from avatarctl_generative_avatar.model import discriminator as discriminators
+from avatarctl_generative_avatar.model.generator import Generator
 from avatarctl_generative_avatar.model.sizes import DISCRIMINATOR, LIMITS, DiscriminatorSizes
 from avatarctl_generative_avatar.settings_model import Rendering
 from avatarctl_generative_avatar.settings_train import Losses, Rates, Train
@@ -59,14 +60,14 @@ def train(case: dict[str, Any], arrays: dict[str, np.ndarray], folder: Path) -> 
         rows = slice(place * batch, (place + 1) * batch)
         drawn = Drawn(torch.from_numpy(arrays["gen_z"][rows]), torch.from_numpy(arrays["gen_c"][rows]))
         draws = {"draws": case["draws"][theirs], "KEY": case["S"] * 100000 + place * 1000}
-        network, params, optimizer = networks[phase.of_generator]
+        trainee, params, optimizer = networks[phase.of_generator]
         learning(networks[True][1], phase.of_generator)
         learning(networks[False][1], not phase.of_generator)
         noise = inputs.noise(draws)
         terms = phase.gradients(pair, drawn, real, moment, noise, 1.0)
         assert noise.position == len(noise.stored), f"{theirs}: draws are left"
-        grads = {name: p.grad.clone() for name, p in network.named_parameters() if p.grad is not None}
-        before = {name: p.detach().clone() for name, p in network.named_parameters()}
+        grads = {name: p.grad.clone() for name, p in trainee.named_parameters() if p.grad is not None}
+        before = {name: p.detach().clone() for name, p in trainee.named_parameters()}
         stepped(params, optimizer)
         after = dict(network.named_parameters())
         updates = {name: float((after[name].detach() - value).norm()) for name, value in before.items()}
@@ -106,7 +107,7 @@ def settings_of(case: Mapping[str, Any]) -> Train:
     return Train(data=Path(), losses=losses, rendering=rendering, optim=Rates())
 
 
-def pair_of(case: Mapping[str, Any], settings: Train, folder: Path) -> tuple[Pair, nn.Module]:
+def pair_of(case: Mapping[str, Any], settings: Train, folder: Path) -> tuple[Pair, Generator]:
     """The networks, through the product's reader of snapshots, and the averaged generator."""
     kept = {name: words.split() for name, words in case["weights"].items()}  # FILE.json seed N
     manifests = {name: (words[0].removesuffix(".json"), int(words[2])) for name, words in kept.items()}

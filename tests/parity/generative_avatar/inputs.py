@@ -72,7 +72,7 @@ def told(words: dict[str, Any], pattern: str, *usual: float) -> list[float]:
     return [float(number) for number in found.groups()] if found else list(usual)
 
 
-def samples(draws: list[Any]) -> dict[str, int]:
+def samples(draws: list[Any]) -> dict[str, Any]:
     """Samples of a ray in both passes, by the shapes of their draws: [N, R, S, 1] and [N R, F]."""
     shapes = [shape for kind, shape in draws if kind == "rand"]
     place = next(number for number, shape in enumerate(shapes) if len(shape) == 4)
@@ -147,7 +147,7 @@ def _network(name: str, tensors: dict[str, Tensor], more: dict[str, Any]) -> Any
     }
     if name not in PLAIN:
         return _Persistent(name, state)
-    one = object.__new__(_foreign(*PLAIN[name]))
+    one: Any = object.__new__(_foreign(*PLAIN[name]))
     one.__dict__.update(state)
     return one
 
