@@ -131,19 +131,30 @@ def _folder(path: Path, registry: Registry) -> Description:
         return _run(path, registry)
     if (path / stores.MANIFEST).is_file():
         return _store(path)
-    for plugin, layout in registry.layouts():
-        if layout.files and all(_is_below(path, name) for name in layout.files):
-            return _data(path, plugin, layout)
+    if known := _laid_out(path, registry):
+        return _data(path, *known)
     inside = [found.parent for found in sorted([*path.glob(f"*/{MANIFEST}"), *path.glob(f"*/*/{MANIFEST}")])]
     if runs := [folder for folder in inside if is_run(folder)]:
         facts = {str(folder.relative_to(path)): manifest.read(folder).status for folder in runs}
         return Description(path, "run", "folder of runs", facts, commands=("avatarctl runs",))
+    inner = [(child, _laid_out(child, registry)) for child in sorted(path.iterdir()) if child.is_dir()]
+    if held := {child.name: _data(child, *known) for child, known in inner if known}:
+        kinds = {name: found.what for name, found in held.items()}
+        return Description(path, "data", "folder of data", kinds, commands=next(iter(held.values())).commands)
     if any(file.suffix in SUFFIXES for file in path.rglob("*")):
         return describe_weights(path, registry.weights())
     raise DataError(
         f"{path}: is a folder; expected a run, a store, data of a plugin, or weight files in it",
         hint="name a file inside it",
     )
+
+
+def _laid_out(path: Path, registry: Registry) -> tuple[Plugin, Layout] | None:
+    """The first declared layout of data that a folder has."""
+    for plugin, layout in registry.layouts():
+        if layout.files and all(_is_below(path, name) for name in layout.files):
+            return plugin, layout
+    return None
 
 
 def _data(path: Path, plugin: Plugin, layout: Layout, arrays: dict[str, str] | None = None) -> Description:

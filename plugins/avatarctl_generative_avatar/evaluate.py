@@ -118,7 +118,7 @@ class Judge:
             return kept
         stats = {kind: FeatureStats(precision=self.settings.sums) for kind in kinds}
         rows = range(0, len(self.photos), DETECTED)
-        for first in self.run.progress(rows, "looking at photos", len(rows)):
+        for first in self.run.progress(rows, f"looking at photos, {DETECTED} at a time", len(rows)):
             batch = self._photos(list(range(first, min(first + DETECTED, len(self.photos)))))
             if first == 0:
                 self._show(batch, "real")
@@ -163,7 +163,7 @@ class Judge:
         labels, noise = every[rows], run.noise("people")
         look = pipeline.Look(settings.noise, settings.jitter)
         starts = range(0, count, settings.batch)
-        for first in run.progress(starts, "making people", len(starts)):
+        for first in run.progress(starts, f"making people, {settings.batch} at a time", len(starts)):
             part = slice(first, min(first + settings.batch, count))
             one = labels[part].to(people.device)
             ws = people.generator.mapping(

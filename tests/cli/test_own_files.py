@@ -287,6 +287,10 @@ def test_a_plugin_says_what_its_data_are(say: Say, tmp_path: Path, monkeypatch: 
     found = json.loads(say(*typed)[1])
     assert (found["kind"], found["what"], found["facts"]) == ("data", "box of toys", {"toys": "bear"})
     assert found["read_by"] == ["avatarctl train toy --data box"]
+    (tmp_path / "empty").mkdir()
+    found = json.loads(say(*typed[:-2], ".", "--json")[1])
+    assert (found["what"], found["facts"]) == ("folder of data", {"box": "box of toys"})
+    assert found["read_by"] == ["avatarctl train toy --data box"]
     np.savez(tmp_path / "motion.npz", poses=np.zeros((2, 66)), rims=np.ones(4))
     found = json.loads(say("--plugin", "toy_layouts.py", "inspect", "motion.npz", "--json")[1])
     assert (found["what"], found["arrays"]["rims"]) == ("wheels", "float64 [4]")
