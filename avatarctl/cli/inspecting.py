@@ -28,9 +28,9 @@ from avatarctl.motion import Motion, files
 from avatarctl.motion.clips import LISTED, clips
 from avatarctl.motion.headset import read_log
 from avatarctl.plugin.registry import did_you_mean
-from avatarctl.runs import manifest
 from avatarctl.runs.folder import MANIFEST, is_run
 from avatarctl.runs.index import find as find_run
+from avatarctl.runs.index import read as read_run
 from avatarctl.runs.index import weights_file
 
 if TYPE_CHECKING:
@@ -135,7 +135,7 @@ def _folder(path: Path, registry: Registry) -> Description:
         return _data(path, *known)
     inside = [found.parent for found in sorted([*path.glob(f"*/{MANIFEST}"), *path.glob(f"*/*/{MANIFEST}")])]
     if runs := [folder for folder in inside if is_run(folder)]:
-        facts = {str(folder.relative_to(path)): manifest.read(folder).status for folder in runs}
+        facts = {str(folder.relative_to(path)): read_run(folder).status for folder in runs}
         return Description(path, "run", "folder of runs", facts, commands=("avatarctl runs",))
     inner = [(child, _laid_out(child, registry)) for child in sorted(path.iterdir()) if child.is_dir()]
     if held := {child.name: _data(child, *known) for child, known in inner if known}:
@@ -164,7 +164,7 @@ def _data(path: Path, plugin: Plugin, layout: Layout, arrays: dict[str, str] | N
 
 
 def _run(path: Path, registry: Registry) -> Description:
-    about = manifest.read(path)
+    about = read_run(path)
     facts: dict[str, Any] = {
         "what": about.kind,
         "status": about.status,

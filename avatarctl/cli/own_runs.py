@@ -68,7 +68,7 @@ def runs_show(
     as_json: AsJson = False,
 ) -> None:
     """One run: what, with what, from what, and how it ended."""
-    from avatarctl.runs import index, manifest
+    from avatarctl.runs import index
 
     folder = index.find(run)
     if chain:
@@ -80,7 +80,7 @@ def runs_show(
         for depth, path, note in () if as_json else lines:
             terminal.out().out("  " * depth + f"{path}  ({note})", highlight=False)
         return
-    about = manifest.read(folder)
+    about = index.read(folder)
     metrics = _metrics(folder)
     if as_json:
         print_json({"run": folder, **vars(about), "metrics": metrics})

@@ -120,7 +120,8 @@ def failure(error: AvatarError, *, with_trace: bool = False) -> None:
         with_trace: With -v, also where it was found.
     """
     is_stop = error.exit_code in (75, 130)
-    _labelled("stopped" if is_stop else "error", "yellow" if is_stop else "bold red", str(error.message))
+    message = str(error.message).removeprefix("stopped ") if is_stop else str(error.message)
+    _labelled("stopped" if is_stop else "error", "yellow" if is_stop else "bold red", message)
     if error.hint:
         _labelled("resume" if is_stop else "try", "bold", error.hint)
     if with_trace:

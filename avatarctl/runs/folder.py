@@ -195,6 +195,16 @@ def _take(path: Path) -> None:
             raise write_failure(path, error) from error
 
 
+def is_worked_on(folder: Path) -> bool:
+    """Whether a process holds the run folder; not after one was killed."""
+    try:
+        return _is_alive(_parse((folder / LOCK).read_text(encoding="utf-8")))
+    except FileNotFoundError:
+        return False
+    except (OSError, ValueError):
+        return True
+
+
 def _exclusive(path: Path) -> int:
     """A handle of the lock file that no other process reads or writes until it is closed."""
     while True:

@@ -13,7 +13,7 @@ from typing import Any
 from avatarctl.errors import AvatarError, DataError, UsageError
 from avatarctl.runs import chain as chain_of_trainings
 from avatarctl.runs import manifest
-from avatarctl.runs.folder import CHECKPOINTS, WEIGHTS, elsewhere, is_run, kind, root
+from avatarctl.runs.folder import CHECKPOINTS, WEIGHTS, elsewhere, is_run, is_worked_on, kind, root
 from avatarctl.runs.manifest import Manifest
 
 log = logging.getLogger(__name__)
@@ -30,10 +30,18 @@ def _read(folders: Iterable[Path]) -> list[tuple[Path, Manifest]]:
     found = []
     for folder in folders:
         try:
-            found.append((folder, manifest.read(folder)))
+            found.append((folder, read(folder)))
         except AvatarError as error:
             log.warning("left out: %s", error.message)
     return sorted(found, key=lambda pair: (pair[1].started, str(pair[0])))
+
+
+def read(folder: Path) -> Manifest:
+    """The manifest of a run; one whose process was killed was interrupted, though nobody could write it."""
+    about = manifest.read(folder)
+    if about.status == "running" and not is_worked_on(folder):
+        about.status, about.error = "interrupted", "its process was killed"
+    return about
 
 
 def _folders() -> Iterator[Path]:
@@ -180,7 +188,7 @@ def chain(folder: Path) -> list[tuple[int, str, str]]:
     outputs = {item.get("hash"): str(made) for made, about in runs() for item in about.outputs}
 
     def visit(place: Path, depth: int, seen: frozenset[str]) -> None:
-        about = manifest.read(place)
+        about = read(place)
         lines.append((depth, str(place), f"{about.kind}, {about.status}"))
         for item in about.inputs:
             made = str(item.get("run") or outputs.get(item.get("hash"), ""))

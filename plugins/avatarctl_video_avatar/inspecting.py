@@ -10,7 +10,7 @@ from PIL import Image
 
 from avatarctl.errors import DataError
 from avatarctl_video_avatar import synthetic
-from avatarctl_video_avatar.prepared import HINT, SUBJECT, Prepared
+from avatarctl_video_avatar.prepared import HINT, MARK, SUBJECT, Prepared
 
 BODIES = {"smpl": "SMPL", "open": "open body"}
 VERBS = ("train", "infer", "eval", "export")
@@ -79,7 +79,7 @@ def _size(path: Path) -> str:
 
 def _splits(folder: Path) -> dict[str, str]:
     """Views and frames of the splits of a made-up recording."""
-    split = synthetic.marked(folder).get("split") if (folder / synthetic.MARK).is_file() else None
+    split = synthetic.marked(folder).get("split") if (folder / MARK).is_file() else None
     rows = synthetic.rows_of(split) if split else []
     return {f"split {row['split']}": f"views {row['views']}, frames {row['frames']}" for row in rows}
 

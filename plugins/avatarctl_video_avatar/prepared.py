@@ -27,6 +27,8 @@ MESHES, CANONICAL, VOLUME, CAMERAS, SUBJECT = (
     "mesh_infos.pkl", "canonical_joints.pkl", "smpl_sdf.npy", "cameras.pkl", "subject.json",
 )  # fmt: skip
 JOINTS = 24
+MARK = "synthetic.json"
+"""Says how a made-up recording was made."""
 HINT = "prepare the recording again: avatarctl prepare zju-mocap RAW (or another data set)"
 
 
@@ -97,6 +99,8 @@ class About:
     """Free room around bodies in cubes of signed distances, metres (spec 3.1)."""
     delta: float = 0.03
     """How far dilated meshes lie outside, in halves of their cube's side."""
+    name: str = ""
+    """The person's name; empty: that of the folder."""
 
 
 class Prepared:
@@ -109,15 +113,17 @@ class Prepared:
     def __init__(self, folder: Path) -> None:
         self.folder = Path(folder)
         if not (self.folder / MESHES).is_file():
-            there = sorted(path.name for path in self.folder.iterdir())[:6] if self.folder.is_dir() else []
+            there = sorted(path.name for path in self.folder.iterdir()) if self.folder.is_dir() else []
+            made_up = f"its preparation did not end: avatarctl prepare synthetic-video --into {self.folder}"
             raise DataError(
-                f"{self.folder}: no {MESHES} in it ({', '.join(there) or 'nothing there'})", hint=HINT
+                f"{self.folder}: no {MESHES} in it ({', '.join(there[:6]) or 'nothing there'})",
+                hint=made_up if MARK in there else HINT if there else "name a prepared recording",
             )
 
     @property
     def name(self) -> str:
         """The person's name in the data set."""
-        return self.folder.resolve().name
+        return self.about.name or self.folder.resolve().name
 
     @cached_property
     def about(self) -> About:
@@ -130,8 +136,10 @@ class Prepared:
         except (ValueError, TypeError, OSError) as error:
             raise DataError(f"{path}: not what a preparation writes ({error})", hint=HINT) from error
         numbers = (about.pad, about.delta)
-        if about.body not in ("smpl", "open") or not all(
-            isinstance(number, int | float) and 0 <= number < 10 for number in numbers
+        if (
+            about.body not in ("smpl", "open")
+            or not isinstance(about.name, str)
+            or not all(isinstance(number, int | float) and 0 <= number < 10 for number in numbers)
         ):
             raise DataError(
                 f"{path}: body is {about.body!r}, pad {about.pad!r}, delta {about.delta!r}; expected smpl or "

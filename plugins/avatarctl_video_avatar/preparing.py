@@ -20,6 +20,7 @@ from avatarctl.checkpoints.arrays import read_npz
 from avatarctl.device.workers import results
 from avatarctl.errors import DataError
 from avatarctl.files import atomic, sweep, write_text
+from avatarctl.geometry.isosurface import Progress
 from avatarctl_video_avatar.body_fit import canonical, posed, star_vertices
 from avatarctl_video_avatar.cube import cube_sdf, dilated
 from avatarctl_video_avatar.prepared import (
@@ -121,24 +122,30 @@ def prepare(
         # parity: the mean of float32 numbers, though they may all be equal (spec 3.1, step 7)
         betas = np.mean([fit.betas for fit in recording.fits.values()], axis=0)
     # A base shape that is there already is made again (spec 9, Q4).
-    volume = star_volume(body, betas, volume_size, recording.pad)
+    progress = run.progress if run else None
+    volume = star_volume(body, betas, volume_size, recording.pad, progress)
     about = About(kind, recording.dataset, recording.pad, recording.delta)
     write_bodies(out, bodies, canonical(body, betas), volume, about)
     shutil.rmtree(unfinished)
 
 
-def bodies_of(fits: Mapping[str, Fit], body: BodyModel, pad: float, delta: float) -> dict[str, FrameBody]:
+def bodies_of(
+    fits: Mapping[str, Fit], body: BodyModel, pad: float, delta: float, progress: Progress | None = None
+) -> dict[str, FrameBody]:
     """Posed bodies with their dilated meshes, by frame name."""
     bodies, faces = {}, body.faces.numpy()
-    for name, fit in fits.items():
+    for name, fit in progress(fits.items(), "bodies", len(fits)) if progress else fits.items():
         vertices, joints = (array[0] for array in posed(body, [fit]))
         bodies[name] = FrameBody(**_arrays(fit), **_placed(vertices, joints, faces, pad, delta))
     return bodies
 
 
-def star_volume(body: BodyModel, betas: np.ndarray, size: int, pad: float) -> Volume:
+def star_volume(
+    body: BodyModel, betas: np.ndarray, size: int, pad: float, progress: Progress | None = None
+) -> Volume:
     """The base shape: signed distances to a body in star pose (spec 3.1, step 8)."""
-    return cube_sdf(star_vertices(body, *canonical(body, betas)), body.faces.numpy(), size, pad)
+    star = star_vertices(body, *canonical(body, betas))
+    return cube_sdf(star, body.faces.numpy(), size, pad, progress)
 
 
 def _arrays(fit: Fit) -> dict[str, np.ndarray]:

@@ -25,7 +25,7 @@ class PrepareSynthetic(StageSettings):
     size: Annotated[str, Field(pattern=r"^[1-9]\d{1,3}x[1-9]\d{1,3}$")] = "256x256"
     """Width and height of the pictures, pixels."""
     clip: str = "jumping_jacks"
-    """Embedded clip that the person moves by (`avatarctl list` names them)."""
+    """Embedded clip that the person moves by (`avatarctl inspect clips` names them)."""
     person: Annotated[int, Field(ge=0)] = 0
     """Number of the person; each has another shape and other clothes. The toy weights know person 0."""
     volume_size: Annotated[int, Field(ge=16, le=1024)] = 128

@@ -9,9 +9,12 @@ direction came by: it has tried them all, and distances only fall, so that nothi
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from functools import cache
 
 import numpy as np
+
+from avatarctl.geometry.isosurface import Progress
 
 SWEEPS = (
     (1, 1, 1), (-1, -1, -1), (1, 1, -1), (-1, -1, 1), (1, -1, 1), (-1, 1, -1), (1, -1, -1), (-1, 1, 1),
@@ -24,18 +27,22 @@ TINY = np.float32(1e-30)
 F4, F8 = np.float32, np.float64
 
 
-def distances(triangles: np.ndarray, n: int) -> np.ndarray:
+def distances(triangles: np.ndarray, n: int, progress: Progress | None = None) -> np.ndarray:
     """Distances without sign [n, n, n] float32 at -1 + 2 i / n.
 
     Args:
         triangles: Corners [F, 3, 3] float32.
         n: Samples along each side.
+        progress: Wraps the sweeps.
     """
     step = F4(2 / n)
     axis = np.arange(n).astype(F4) * step + F4(-1)
     found, nearest = _band(triangles, n, step, axis)
     changed = np.where(nearest < 0, NEVER, 0)
-    for number, direction in enumerate(SWEEPS * ROUNDS):
+    sweeps: Iterable[tuple[int, tuple[int, int, int]]] = list(enumerate(SWEEPS * ROUNDS))
+    if progress:
+        sweeps = progress(sweeps, f"distances on {n}³ samples", ROUNDS * len(SWEEPS))
+    for number, direction in sweeps:
         turned = tuple(slice(None, None, sign) for sign in direction)
         axes = [axis[::sign] for sign in direction]
         values, owners, times = (part[turned].ravel() for part in (found, nearest, changed))

@@ -24,6 +24,7 @@ from avatarctl.motion.clips import LISTED, clips
 from avatarctl.plugin.registry import did_you_mean
 from avatarctl_video_avatar.body_fit import canonical, posed
 from avatarctl_video_avatar.prepared import (
+    MARK,
     MESHES,
     About,
     Camera,
@@ -33,13 +34,12 @@ from avatarctl_video_avatar.prepared import (
     write_view,
 )
 from avatarctl_video_avatar.preparing import bodies_of, star_volume
+from avatarctl_video_avatar.settings_synthetic import PrepareSynthetic
 from avatarctl_video_avatar.synthetic_film import Stage, fits_of, on_floor, shoot
 
 if TYPE_CHECKING:
     from avatarctl.runs import Run
-    from avatarctl_video_avatar.settings_synthetic import PrepareSynthetic
 
-MARK = "synthetic.json"
 VERSION = 1
 """Changes with what is made."""
 PAD, DELTA = 0.05, 0.04
@@ -59,6 +59,7 @@ class Made:
     stage: Stage
     cameras: list[Camera]
     size: tuple[int, int]
+    name: str
 
     @staticmethod
     def of(settings: PrepareSynthetic) -> Made:
@@ -76,7 +77,9 @@ class Made:
         fits, stage = staged(person, fits_of(person.body, person.betas, settings.clip, settings.frames))
         columns, rows = (int(word) for word in settings.size.split("x"))
         named = {f"frame_{number:06d}": fit for number, fit in enumerate(fits)}
-        return Made(person, named, stage, stage.ring(settings.cameras, (rows, columns)), (rows, columns))
+        name = f"Synthetic-{settings.person}" if settings.person else "Synthetic"
+        cameras = stage.ring(settings.cameras, (rows, columns))
+        return Made(person, named, stage, cameras, (rows, columns), name)
 
     @cached_property
     def split(self) -> dict[str, dict[str, Any]]:
@@ -106,7 +109,19 @@ def run(settings: PrepareSynthetic, run: Run) -> None:
     folder = settings.into
     run.output(folder / MESHES, "prepared")
     run.report(rows_of(marked(folder)["split"]))
-    run.log.info("next: avatarctl train video-avatar -c toy --data %s", folder)
+    run.log.info("next: avatarctl train video-avatar -c toy --data %s%s", folder, chosen(settings))
+
+
+def chosen(settings: PrepareSynthetic) -> str:
+    """Options that take the recording's split, where it is not the one that the preset names."""
+    usual = PrepareSynthetic()
+    if settings.frames >= usual.frames and settings.cameras >= usual.cameras:
+        return ""
+    split, words = marked(settings.into)["split"], ""
+    for name, prefix in (("train", ""), ("held_out", "validate-")):
+        first, end = split[name]["frames"]
+        words += f" --{prefix}views {','.join(split[name]['views'])} --{prefix}frames {first}:{end}"
+    return words
 
 
 def write(settings: PrepareSynthetic, run: Run) -> None:
@@ -143,9 +158,9 @@ def write_made(
     for number in cameras:
         write_view(folder / str(number), dict.fromkeys(fits, made.cameras[number]))
     betas = made.person.betas.double().numpy()
-    rest, volume = canonical(body, betas), star_volume(body, betas, volume_size, PAD)
-    bodies = bodies_of(fits, body, PAD, DELTA)
-    write_bodies(folder, bodies, rest, volume, About("open", "synthetic-video", PAD, DELTA))
+    rest, volume = canonical(body, betas), star_volume(body, betas, volume_size, PAD, run.progress)
+    bodies = bodies_of(fits, body, PAD, DELTA, run.progress)
+    write_bodies(folder, bodies, rest, volume, About("open", "synthetic-video", PAD, DELTA, made.name))
 
 
 def begin(folder: Path, about: dict[str, Any], *, replace: bool) -> bool:

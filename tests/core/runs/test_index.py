@@ -53,6 +53,19 @@ def test_latest_is_the_newest_finished_run_that_is_accepted(three):
     assert "avatarctl train tiny --stage first" in caught.value.hint
 
 
+def test_a_run_whose_process_was_killed_is_an_interrupted_one(three, opened, capsys):
+    with opened() as run:
+        assert index.read(run.folder).status == "running"
+    about = manifest.read(three[0])
+    about.status = "running"
+    about.write(three[0])  # and nobody holds its lock
+    assert (index.read(three[0]).status, index.read(three[0]).error) == (
+        "interrupted",
+        "its process was killed",
+    )
+    assert next(found.status for _, found in index.runs()) == "interrupted"
+
+
 def test_trainings_made_with_out_are_found_like_numbered_ones(three, opened, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with opened(out="mine") as run:

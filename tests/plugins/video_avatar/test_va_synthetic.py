@@ -10,7 +10,7 @@ import pytest
 import torch
 from avatarctl_video_avatar import synthetic
 from avatarctl_video_avatar.mesh_pictures import lens_of
-from avatarctl_video_avatar.prepared import Prepared
+from avatarctl_video_avatar.prepared import MARK, Prepared
 from avatarctl_video_avatar.settings_synthetic import PrepareSynthetic
 from avatarctl_video_avatar.synthetic_film import fits_of, shoot, world
 
@@ -97,9 +97,23 @@ def test_the_recording_is_read_back(written: Path) -> None:
     assert data.body("frame_000001").posed_vertices.shape == (6890, 3)
     camera = data.camera("1", "frame_000000")
     assert camera.intrinsics[0, 2] == 23.5
-    split = json.loads((written / synthetic.MARK).read_text("utf-8"))["split"]
+    split = json.loads((written / MARK).read_text("utf-8"))["split"]
+    assert data.name == "Synthetic"  # whatever the folder is called: the toy weights are of this person
     assert split["train"] == {"views": ["0"], "frames": [0, 1]}
     assert split["held_out"] == {"views": ["1"], "frames": [1, 2]}
+
+
+def test_what_is_proposed_next_takes_the_frames_that_there_are(written: Path) -> None:
+    assert synthetic.chosen(PrepareSynthetic()) == ""
+    few = PrepareSynthetic(into=written, frames=2, cameras=2, size="48x40", volume_size=16)
+    assert synthetic.chosen(few) == (" --views 0 --frames 0:1 --validate-views 1 --validate-frames 1:2")
+
+
+def test_a_recording_that_was_not_finished_is_told_from_others(tmp_path: Path) -> None:
+    (tmp_path / MARK).write_text("{}")
+    with pytest.raises(DataError, match=r"no mesh_infos\.pkl in it") as caught:
+        Prepared(tmp_path)
+    assert f"avatarctl prepare synthetic-video --into {tmp_path}" in caught.value.hint
 
 
 def test_what_is_there_is_kept_and_other_options_are_refused(written: Path, tmp_path: Path) -> None:
