@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import os
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -76,6 +75,8 @@ def atomic(path: str | Path) -> Iterator[Path]:
     Raises:
         DataError: The disk is full, read-only, or the folder cannot be written.
     """
+    import tempfile  # listing pages write nothing, and do without what it brings
+
     path = Path(path)
     temporary: Path | None = None
     try:

@@ -168,9 +168,14 @@ class Photos:
         return resize(image, self.resolution, self.resolution), coded
 
     def _compare_side(self, side: int, name: str) -> None:
-        """Say once that photos are of several sizes."""
+        """Say once that photos are enlarged, and once that they are of several sizes."""
         if self._side == 0:
             self._side = side
+            if side < self.resolution:
+                LOG.warning(
+                    "%s: photos have a side of %d pixels and are enlarged to %d",
+                    *(self.files.path, side, self.resolution),
+                )
         elif 0 < self._side != side:
             LOG.warning(
                 "%s: photos are of several sizes: %s has a side of %d pixels, others %d; all become %d",

@@ -151,6 +151,15 @@ def test_sizes_may_differ_which_is_said_once(tmp_path, caplog):
     assert "img00000002.png has a side of 24 pixels, others 16" in caplog.text
 
 
+def test_photos_that_are_enlarged_are_said_once(tmp_path, caplog):
+    photos = Photos(photo_zip.write(tmp_path / "photos.zip", photo_zip.contents(2)), 2 * SIDE)
+    with caplog.at_level(logging.WARNING):
+        photos.take([0, 1])
+    assert [record.getMessage().split(": ")[1] for record in caplog.records] == [
+        f"photos have a side of {SIDE} pixels and are enlarged to {2 * SIDE}"
+    ]
+
+
 def broken(tmp_path, **changes):
     files = photo_zip.contents(2)
     for name, change in changes.items():
