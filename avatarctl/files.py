@@ -13,6 +13,9 @@ from avatarctl.errors import DataError
 WHOLE = 64 << 20
 """Files up to this many bytes are hashed whole; larger ones by size, first and last megabyte."""
 
+_SOUNDS = (b"fLaC", b"OggS", b"ID3", b"\xff\xfb", b"\xff\xf3", b"\xff\xf2")
+_PICTURES = (b"\x89PNG", b"\xff\xd8\xff")
+
 _REMEDIES = {
     errno.ENOSPC: "the disk is full; free some space or choose another folder",
     errno.EDQUOT: "the disk quota is used up; free some space or choose another folder",
@@ -97,6 +100,17 @@ def atomic(path: str | Path) -> Iterator[Path]:
         if temporary is not None:
             with suppress(OSError):
                 temporary.unlink(missing_ok=True)
+
+
+def media_kind(start: bytes) -> str:
+    """What a file that starts with these 12 bytes or more is: glb, sound, picture or film; "" for others."""
+    if start.startswith(b"glTF"):
+        return "glb"
+    if start.startswith(_SOUNDS) or start[4:11] == b"ftypM4A" or start[:4] + start[8:12] == b"RIFFWAVE":
+        return "sound"
+    if start.startswith(_PICTURES):
+        return "picture"
+    return "film" if start[4:8] == b"ftyp" else ""
 
 
 def is_file(path: str | Path) -> bool:

@@ -32,7 +32,19 @@ if TYPE_CHECKING:
     from avatarctl.api import Weights as Reader
 
 Kind = Literal[
-    "weights", "run", "store", "motion", "headset", "body", "mesh", "picture", "film", "data", "arrays"
+    "weights",
+    "run",
+    "store",
+    "motion",
+    "headset",
+    "body",
+    "mesh",
+    "picture",
+    "film",
+    "sound",
+    "script",
+    "data",
+    "arrays",
 ]
 
 

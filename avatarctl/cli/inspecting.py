@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
 KNOWN = (
     "run folder, store, data of a plugin, weights, motion (npz, bvh, pkl), body model, headset log, mesh, "
-    "picture, film"
+    "picture, film, sound, Blender script"
 )
 AGAIN = "copy or download the file again"
 POSES, MOVES = (*files.POSES, "pose_body"), (*files.TRANS, *files.RATES)
@@ -172,7 +172,8 @@ def _run(path: Path, registry: Registry) -> Description:
         "outputs": [str(item["path"]) for item in about.outputs],
     }
     commands = ["avatarctl runs show"]
-    commands += _with_example(registry, lambda word: word.startswith(f"runs/{about.kind}/"))
+    if about.outputs:
+        commands += _with_example(registry, lambda word: word.startswith(f"runs/{about.kind}/"))
     if any(item.get("kind") == "weights" for item in about.outputs):
         weights = describe_weights(weights_file(path), registry.weights())
         facts["weights"] = weights.what
@@ -386,7 +387,7 @@ def readers(found: Description, registry: Registry) -> list[str]:
         return ["avatarctl assets add"]
     if found.kind == "store":
         return _with_example(registry, lambda word: word == "--store")
-    suffixes = {"headset": (".txt",), "motion": MOTIONS}.get(found.kind)
+    suffixes = {"headset": (".txt",), "motion": MOTIONS, "sound": (".wav",)}.get(found.kind)
     return _with_example(registry, lambda word: word.endswith(suffixes)) if suffixes else []
 
 

@@ -1,20 +1,25 @@
-"""What `avatarctl inspect` says of meshes without a scene, pictures and films."""
+"""What `avatarctl inspect` says of meshes without a scene, pictures, films, sounds and Blender scripts."""
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import Any
 
+from avatarctl.audio.wave import decode_sound, flaws
 from avatarctl.checkpoints.describe import Description
 from avatarctl.errors import DataError
+from avatarctl.export import blender
+from avatarctl.files import media_kind
 
 AGAIN = "copy or download the file again"
 MESHES = (".ply", ".obj")
 FILMS = (".mp4", ".mov", ".mkv", ".webm", ".avi")
+SOUNDS = (".wav", ".flac", ".mp3", ".ogg", ".m4a", ".aac")
 
 
 def describe_media(path: Path, start: bytes) -> Description | None:
-    """What a mesh, picture or film is; None for other files.
+    """What a mesh, picture, film, sound or Blender script is; None for other files.
 
     Args:
         start: First bytes of the file.
@@ -24,10 +29,17 @@ def describe_media(path: Path, start: bytes) -> Description | None:
     """
     if path.suffix.lower() in MESHES:
         return _mesh(path)
-    if start.startswith((b"\x89PNG", b"\xff\xd8\xff")):
+    kind = media_kind(start)
+    if kind == "picture":
         return _picture(path)
-    if start[4:8] == b"ftyp" or path.suffix.lower() in FILMS:
+    if kind == "sound" or path.suffix.lower() in SOUNDS:
+        return _sound(path)
+    if kind == "film" or path.suffix.lower() in FILMS:
         return _film(path)
+    if blender.is_script(start):
+        about = start.decode("utf-8", "replace").partition("\n")[0].lstrip("# ")
+        facts = {"motion": about, "run it with": f"blender --python {shlex.quote(str(path))}"}
+        return Description(path, "script", "script that builds the animation inside Blender", facts)
     return None
 
 
@@ -69,7 +81,7 @@ def _film(path: Path) -> Description:
     try:
         with av.open(str(path)) as container:
             if not container.streams.video:
-                raise DataError(f"{path}: a media file without pictures", hint="name a film")
+                return _sound(path)
             stream = container.streams.video[0]
             facts: dict[str, Any] = {
                 "size": f"{stream.width} x {stream.height} pixels",
@@ -80,3 +92,15 @@ def _film(path: Path) -> Description:
     except (av.error.FFmpegError, OSError, ValueError) as error:
         raise DataError(f"{path}: not a readable film: {error}", hint=AGAIN) from error
     return Description(path, "film", "film", facts)
+
+
+def _sound(path: Path) -> Description:
+    sound = decode_sound(path)  # decoded whole, so that damage is seen
+    facts: dict[str, Any] = {
+        "seconds": round(sound.seconds, 2),
+        "channels": sound.channels,
+        "rate": f"{sound.rate:,} Hz",
+    }
+    if odd := flaws(sound):
+        facts["odd"] = odd
+    return Description(path, "sound", "sound", facts)

@@ -56,6 +56,11 @@ def write(motion: Motion, body: BodyModel, path: str | Path) -> Path:
     return write_text(path, header + code + "\n".join([*lines, "", "main(DATA)", ""]))
 
 
+def is_script(start: bytes) -> bool:
+    """Whether a file that starts with these bytes (512 or more) was made by `write`."""
+    return start.startswith(b"# ") and b"\n#     blender --python " in start
+
+
 def bone_names(family: str) -> list[str]:
     """The joints as the SMPL add-on names its bones: left_hip is L_Hip."""
     words = [name.replace("left_", "l_").replace("right_", "r_") for name in NAMES[family]]

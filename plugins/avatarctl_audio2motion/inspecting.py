@@ -1,4 +1,4 @@
-"""What `avatarctl inspect` says of a person's recorded conversations."""
+"""What `avatarctl inspect` says of a person's recorded conversations, and of generated motion."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ from avatarctl_audio2motion.conversations.dataset import FPS
 from avatarctl_audio2motion.conversations.prepare import Outcome, Summary, split_scenes
 from avatarctl_audio2motion.conversations.scenes import SceneFiles, find_scenes, person_of
 from avatarctl_audio2motion.conversations.stats import FILE
+from avatarctl_audio2motion.generated import FPS as GENERATED_FPS
+from avatarctl_audio2motion.generated import WIDTHS, Generated
 from avatarctl_audio2motion.settings_prepare import PrepareConversations
 
 
@@ -66,3 +68,21 @@ def _outcome(scene: SceneFiles, *, is_whole: bool) -> Outcome:
     return {
         "scene": scene.name, "split": "", "status": status, "frames": frames, "missing": unseen, "note": "",
     }  # fmt: skip
+
+
+def generated(path: Path) -> tuple[dict[str, Any], list[str]]:
+    """Facts about a generated.npz, and the command that takes it.
+
+    Raises:
+        DataError: It is broken.
+    """
+    made = Generated.read(path)
+    facts: dict[str, Any] = {
+        "person": made.about.get("person", "not stated"),
+        "results": len(made),
+        "seconds": round(made.frames / GENERATED_FPS, 2),
+        "holds": [name for name in WIDTHS if getattr(made, name) is not None],
+    }
+    if made.body is None:
+        return facts, []  # a motion needs body poses
+    return facts, [f"avatarctl export audio2motion {shlex.quote(str(path))}"]

@@ -1,4 +1,4 @@
-"""What `avatarctl inspect` says of EgoBody's files."""
+"""What `avatarctl inspect` says of EgoBody's files, and of recovered bodies."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from avatarctl_ego_hmr.egobody.annotations import (
     read_names,
 )
 from avatarctl_ego_hmr.egobody.files import FPS, EgoBody
+from avatarctl_ego_hmr.recovered import read_recovered
 
 PERSON = re.compile(r"S\d+")
 """A person in the name of a recording: recording_DATE_WEARER_SEEN_NUMBER."""
@@ -109,3 +110,24 @@ def _commands(path: Path) -> list[str]:
     data = [f"avatarctl {verb} ego-hmr --data {place}" for verb in ("infer", "eval")]
     stages = [f"avatarctl train ego-hmr --stage {stage} --data {place}" for stage in ("scene", "diffusion")]
     return [f"avatarctl prepare egobody {place}", *stages, *data]
+
+
+def recovered(path: Path) -> tuple[dict[str, Any], list[str]]:
+    """Facts about a recovered.npz, and the commands that take it.
+
+    Raises:
+        DataError: It is broken.
+    """
+    found = read_recovered(path)
+    facts: dict[str, Any] = {
+        "people": len(found),
+        "bodies of each": found.num_samples,
+        "pictures": _counted(sorted({*found.names.tolist()})),
+        "rooms": _counted(sorted({*found.rooms.tolist()} - {""})),
+        "recordings": found.data or "none: pictures of one's own",
+    }
+    commands = [f"avatarctl export ego-hmr {shlex.quote(str(path))}"]
+    if found.data:
+        words = f"--data {shlex.quote(found.data)} --results {shlex.quote(str(path))}"
+        commands.append(f"avatarctl eval ego-hmr {words}")
+    return facts, commands

@@ -110,12 +110,18 @@ def avatarctl_checkups() -> Iterator[Checkup]:
 
 @hookimpl
 def avatarctl_layouts() -> Iterator[Layout]:
-    """What `avatarctl inspect` knows of EgoBody."""
+    """What `avatarctl inspect` knows of EgoBody and of recovered bodies."""
     yield Layout(
         name="egobody-annotations",
         summary="annotations of EgoBody: who is seen in each picture, with box, keypoints, body and camera",
         describe=f"{PACKAGE}.inspecting:annotation",
         arrays=("imgname", "global_orient_pv", "transl_pv", "valid_keypoints"),
+    )
+    yield Layout(
+        name="recovered-bodies",
+        summary="bodies recovered by infer ego-hmr",
+        describe=f"{PACKAGE}.inspecting:recovered",
+        arrays=("names", "matrices", "box_centre", "camera_from_scene"),
     )
     for name, file in (
         ("egobody", "data_info_release.csv"),

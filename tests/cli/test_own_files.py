@@ -20,6 +20,7 @@ import trimesh
 from PIL import Image
 
 from avatarctl.api import Layout
+from avatarctl.audio.wave import Sound
 from avatarctl.checkpoints import native
 from avatarctl.cli.main import main
 from avatarctl.data.writer import StoreWriter, write_part
@@ -177,8 +178,11 @@ def test_our_weights_are_read_by_the_target_that_was_trained(say: Say) -> None:
 
 def test_a_run_is_read_by_the_targets_that_go_on_from_its_kind(say: Say) -> None:
     exports = "avatarctl export sparse"
-    assert exports in inspected(say, made_run("infer", "sparse", ""))["read_by"]
-    assert exports not in inspected(say, made_run("prepare", "headset", ""))["read_by"]
+    made = [{"path": "motion.npz", "kind": "motion"}]
+    assert exports in inspected(say, made_run("infer", "sparse", outputs=made))["read_by"]
+    assert exports not in inspected(say, made_run("prepare", "headset", outputs=made))["read_by"]
+    failed = made_run("infer", "sparse", status="failed")  # which holds nothing to go on from
+    assert inspected(say, failed)["read_by"] == ["avatarctl runs show"]
 
 
 def test_a_folder_of_runs_lists_them(say: Say) -> None:
@@ -239,6 +243,36 @@ def test_meshes_pictures_and_films_are_described(say: Say, tmp_path: Path) -> No
         (tmp_path / name).write_bytes(content[: len(content) // 3])
         code, _, err = say("inspect", name)
         assert (code, f"{name}: not a readable" in err) == (5, True), err
+
+
+@pytest.mark.parametrize("name", ["a.wav", "a.flac", "a flac without its suffix"])
+def test_a_sound_has_its_length_and_goes_to_infer(name: str, say: Say, tmp_path: Path) -> None:
+    path = tmp_path / name
+    Sound(0.1 * torch.ones(12_000, 2), 48_000).write(path.with_suffix(path.suffix or ".flac"))
+    if not path.suffix:
+        path.with_suffix(".flac").rename(path)
+    found = inspected(say, path)
+    assert (found["kind"], found["what"]) == ("sound", "sound")
+    assert found["facts"] == {"seconds": 0.25, "channels": 2, "rate": "48,000 Hz"}
+    assert found["read_by"] == ["avatarctl infer audio2motion"]
+
+
+def test_a_silent_sound_is_said_to_be_odd_and_text_to_be_none(say: Say, tmp_path: Path) -> None:
+    Sound(torch.zeros(12_000, 1), 48_000).write(tmp_path / "a.wav")
+    assert inspected(say, "a.wav")["facts"]["odd"][0].startswith("is silent")
+    (tmp_path / "text.wav").write_text("some words")
+    code, _, err = say("inspect", "text.wav")
+    assert (code, "text.wav: no sound that can be decoded" in err) == (5, True)
+
+
+def test_a_blender_script_of_ours_is_known_and_how_it_is_run(say: Say, tmp_path: Path) -> None:
+    motion().write(tmp_path / "walk.npz")
+    assert say("export", "motion", "walk.npz", "--to", "blender", "--out", "made")[0] == 0
+    found = inspected(say, "made/walk.py")
+    assert found["what"] == "script that builds the animation inside Blender"
+    assert found["facts"]["motion"].startswith("walk: 9 frames at 30 a second")
+    assert found["facts"]["run it with"] == "blender --python made/walk.py"
+    assert found["read_by"] == []
 
 
 def test_a_zip_is_known_by_its_files_or_said_to_be_no_known_one(say, tmp_path, monkeypatch) -> None:

@@ -1,13 +1,16 @@
 """What infer writes, and the published results."""
 
+import json
 import pickle
 import pickletools
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from avatarctl_ego_hmr.pickles import write_pickle
 from avatarctl_ego_hmr.recovered import Recovered, joined, read_recovered, read_results
 
+from avatarctl.cli.main import main
 from avatarctl.errors import DataError
 
 
@@ -32,6 +35,20 @@ def recovered(people=4, samples=2, **changes):
         "true_transl": np.full((people, 3), np.nan, np.float32),
     }
     return Recovered(**(arrays | changes), body="open", data="")
+
+
+def test_inspect_says_what_was_recovered_and_what_takes_it(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    recovered().write("recovered.npz")
+    assert main(["inspect", "recovered.npz", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["what"] == "bodies recovered by infer ego-hmr"
+    assert {"people": 4, "bodies of each": 2, "rooms": "1: room.ply"}.items() <= found["facts"].items()
+    assert found["read_by"] == ["avatarctl export ego-hmr recovered.npz"]
+    replace(recovered(), data="my data").write("recovered.npz")  # of recordings, whose truth is known
+    assert main(["inspect", "recovered.npz", "--json"]) == 0
+    evaluation = "avatarctl eval ego-hmr --data 'my data' --results recovered.npz"
+    assert evaluation in json.loads(capsys.readouterr().out)["read_by"]
 
 
 def equal(first, second):
