@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import shlex
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from avatarctl.body.tables import GENDERS
 from avatarctl.checkpoints.arrays import archive_names, read_npz
 from avatarctl.checkpoints.pickle_reader import load_pickle
 from avatarctl.errors import DataError
-from avatarctl.files import check_input_file
+from avatarctl.files import check_input_file, media_kind
 from avatarctl.motion import bvh
 from avatarctl.motion.motion import MAX_FPS, Motion, Skeleton
 from avatarctl.motion.retarget import retarget
@@ -51,7 +52,16 @@ def read(path: str | Path) -> Motion:
         return read_pickle(path)
     if suffix == ".bvh":
         return read_bvh(path)
-    raise DataError(f"{path}: no motion file: starts with {start[:12]!r}; expected {WANTED}", hint=REPAIR)
+    kind = media_kind(start)
+    if kind == "glb":
+        raise DataError(
+            f"{path}: is a glb, which is not read back; expected {WANTED}",
+            hint="name the motion.npz or .bvh that it was made from",
+        )
+    raise DataError(
+        f"{path}: is {f'a {kind}, ' if kind else ''}no motion file; expected {WANTED}",
+        hint=f"avatarctl inspect {shlex.quote(str(path))} says what it is",
+    )
 
 
 def read_bvh(path: str | Path) -> Motion:

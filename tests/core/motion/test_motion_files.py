@@ -212,6 +212,32 @@ def test_things_that_are_no_motion_are_refused(tmp_path):
         Motion.read(tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("start", "said", "hint"),
+    [
+        (
+            b"RIFF$e\x04\x00WAVEfmt ",
+            "is a sound, no motion file; expected an AMASS .npz",
+            "inspect 'my file'",
+        ),
+        (b"fLaC\x00\x00\x00\x22", "is a sound, no motion file", "inspect 'my file'"),
+        (b"\x00\x00\x00\x1cftypM4A \x00", "is a sound, no motion file", "inspect 'my file'"),
+        (b"\x00\x00\x00\x1cftypisom", "is a film, no motion file", "inspect 'my file'"),
+        (b"\x89PNG\r\n\x1a\n", "is a picture, no motion file", "inspect 'my file'"),
+        (b"\x00\x01\x02\x03" * 8, "is no motion file", "inspect 'my file'"),
+        (b"glTF\x02\x00\x00\x00", "is a glb, which is not read back", "name the motion.npz or .bvh"),
+    ],
+)
+def test_a_whole_file_of_another_kind_is_told_what_it_is(start, said, hint, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "my file").write_bytes(start)
+    with pytest.raises(DataError) as failure:
+        Motion.read("my file")
+    assert failure.value.message.startswith(f"my file: {said}")
+    assert "\\x" not in failure.value.message
+    assert hint in failure.value.hint
+
+
 def mutations(raw, count, seed):
     """A file with bytes changed, cut out or doubled."""
     random = np.random.default_rng(seed)
