@@ -17,7 +17,7 @@ from avatarctl.motion import Motion
 from avatarctl.motion.clips import clips
 from avatarctl.motion.headset import is_log, read_log
 from avatarctl.motion.tracking import FPS, Tracking
-from avatarctl.runs.motions import motion_file
+from avatarctl.runs.motions import KINDS, motion_file
 from avatarctl_sparse_tracking import features, pipeline, prepare_headset
 from avatarctl_sparse_tracking.model.products import NumberFormat
 
@@ -46,7 +46,7 @@ def run(settings: Infer, run: Run) -> None:
         live.run(settings, run)
         return
     body = run.bodies.load("smplh", "male", settings.body_models)
-    path = motion_file(str(settings.recording), ALSO)
+    path = motion_file(str(settings.recording), ALSO, (*KINDS, "features"))
     if path is not None:
         run.input(path, "recording")
     recording = read(path or str(settings.recording), settings, body)

@@ -7,6 +7,7 @@ import torch
 
 from avatarctl.errors import DataError
 from avatarctl.motion.clips import clips
+from avatarctl.runs.manifest import Manifest
 from avatarctl.runs.motions import motion_file, read_motion
 
 
@@ -25,6 +26,28 @@ def test_motions_come_from_files_runs_and_clips(tmp_path, monkeypatch):
     assert len(read_motion("walk_2")) == len(clips()["walk_2"].motion())
     (tmp_path / "walk_2").mkdir()  # a folder does not hide a clip
     assert motion_file("walk_2") is None
+
+
+def test_a_run_without_motion_npz_gives_its_only_motion_or_names_all(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    run = tmp_path / "made"
+    run.mkdir()
+    (run / "settings.yaml").write_text("")
+    outputs = [{"path": "walk.glb", "kind": "glb"}, {"path": "walk.bvh", "kind": "bvh"}]
+    Manifest({}, outputs=outputs).write(run)
+    assert str(motion_file("made")) == "made/walk.bvh"
+    Manifest({}, outputs=[*outputs, {"path": "walk.pkl", "kind": "pkl"}]).write(run)
+    with pytest.raises(DataError, match=r"made: no motion\.npz in it") as caught:
+        motion_file("made")
+    assert caught.value.hint == "name one: made/walk.bvh made/walk.pkl"
+
+
+def test_a_folder_that_is_no_run_gives_its_only_file_of_a_motion(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "kept").mkdir()
+    for name in ("walk.bvh", "walk.mp4"):
+        (tmp_path / "kept" / name).write_text("")
+    assert str(motion_file("kept")) == "kept/walk.bvh"
 
 
 @pytest.mark.parametrize(

@@ -69,6 +69,22 @@ def test_the_command_writes_beside_its_manifest(tmp_path, monkeypatch, capsys):
     assert "drop fewer frames: --skip-first" in " ".join(capsys.readouterr().err.split())
 
 
+def test_infer_takes_the_run_whose_only_features_they_are(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert main(["prepare", "headset", str(LOG)]) == 0
+    for name in ("run:prepare-headset/1", "runs/prepare-headset/001"):
+        assert main(["infer", "sparse", name, "--out", "body"]) == 0
+        assert json.loads(Path("body/metrics.json").read_text())["input"] == "prepared features"
+        Path("body").rename(f"body of {Path(name).name}")
+    assert main(["export", "motion", "run:prepare-headset/1"]) == 5  # features are no motion
+    assert "no motion.npz in it; there is" in " ".join(capsys.readouterr().err.split())
+    assert main(["prepare", "headset", str(LOG), "--layout", "features,official", "--out", "both ways"]) == 0
+    capsys.readouterr()
+    assert main(["infer", "sparse", "both ways"]) == 5
+    hint = "name one: 'both ways/real_capture.npz' 'both ways/real_capture.pt'"
+    assert hint in " ".join(capsys.readouterr().err.split())
+
+
 def test_two_logs_of_one_name_are_refused(tmp_path):
     (tmp_path / "a").mkdir()
     other = tmp_path / "a" / "real_capture.old.txt"
