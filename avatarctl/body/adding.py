@@ -30,6 +30,11 @@ def add_bodies(folder: str | Path) -> list[Path]:
     if not folder.exists():
         raise DataError(f"{folder}: not found", hint="name the folder or file with the body models")
     if folder.is_file():
+        if folder.suffix.lower() not in KINDS:
+            raise DataError(
+                f"{folder}: is no body model; expected .npz or .pkl of SMPL, SMPL-H or SMPL-X",
+                hint="avatarctl assets lists what is wanted",
+            )
         return [_copy(folder)]
     copied, refused = [], []
     for path in sorted(p for p in folder.rglob("*") if p.suffix in KINDS and p.is_file()):

@@ -221,6 +221,17 @@ def test_assets_add_of_a_folder_without_models_is_refused(folder: str, code: int
     assert say("assets", "add", folder)[0] == code
 
 
+@pytest.mark.parametrize("content", [b"RIFF$e\x04\x00WAVEfmt ", b"hello, some words"])
+def test_assets_add_of_a_file_of_another_kind_says_that_it_is_no_body_model(
+    content: bytes, say: Say, tmp_path: Path
+) -> None:
+    (tmp_path / "a.wav").write_bytes(content)
+    code, _, err = say("assets", "add", "a.wav")
+    assert code == 5
+    first = "error a.wav: is no body model; expected .npz or .pkl of SMPL, SMPL-H or SMPL-X "
+    assert " ".join(err.split()) == first + "try avatarctl assets lists what is wanted"
+
+
 def test_new_plugin_prints_what_to_type_next_and_refuses_taken_names(say: Say, tmp_path: Path) -> None:
     code, out, err = say("new-plugin", "inbetween")
     assert (code, out.strip()) == (0, "avatarctl-inbetween")
