@@ -15,8 +15,9 @@ from avatarctl import terminal
 from avatarctl.cli import target as one
 from avatarctl.cli.options import RunOptions, parse
 from avatarctl.config import user
-from avatarctl.errors import CheckpointError, DataError, Stopped, UsageError
-from avatarctl.plugin.registry import Plugin, Registry
+from avatarctl.config.layers import annotation_of
+from avatarctl.errors import CheckpointError, DataError, SettingsError, Stopped, UsageError
+from avatarctl.plugin.registry import Plugin, Registry, did_you_mean, nearest
 from avatarctl.plugin.target import ALL, Link, Target
 from avatarctl.runs import chain as chains
 from avatarctl.runs import manifest
@@ -42,6 +43,7 @@ def run(plugin: Plugin, target: Target, words: list[str], argv: Sequence[str], r
     known = chains.resumed(options.resume, target.verb, target.name) if options.resume is not None else None
     if known is not None:
         refuse_elsewhere(options.out, known.folder)
+    _check_names(plugin, target, options.sets, _left(target, known))
     if options.dry_run:
         place = known.folder if known else Path(options.out or "CHAIN")
         for link, _, asked in _trainings(plugin, target, words, place, registry, known):
@@ -107,11 +109,9 @@ def _trainings(
 ) -> list[Training]:
     """What is to be run: every training, or those that a known chain has not finished."""
     found: list[Training] = []
-    for link in target.chain:
+    for link in _left(target, known):
         command, place = _command(plugin, target, link), folder / link.name
         is_begun = known is not None and is_run(place)
-        if is_begun and manifest.read(place).status == "finished":
-            continue
         # What is resumed has its settings in its folder; the words of today are changes.
         every = words if known is None or is_begun else [*known.words, *words]
         fields, options = _parsed(command, link, every)
@@ -129,9 +129,63 @@ def _trainings(
     return found
 
 
+def _left(target: Target, known: chains.Chain | None) -> list[Link]:
+    """The trainings that a known chain has not finished; all of them without one."""
+    found = []
+    for link in target.chain:
+        place = known.folder / link.name if known is not None else None
+        if place is None or not is_run(place) or manifest.read(place).status != "finished":
+            found.append(link)
+    return found
+
+
+def _check_names(plugin: Plugin, target: Target, sets: Sequence[str], left: Sequence[Link]) -> None:
+    """Stop where --set without a prefix names a setting that not all of the trainings left have.
+
+    Values, and names behind a prefix, are left to the checks of each training.
+
+    Raises:
+        SettingsError: All such names at once, each with what to type instead.
+    """
+    classes = {link.stage: _command(plugin, target, link).settings() for link in target.chain}
+    prefixes = _prefixes(target)
+    fields = [field for cls in classes.values() for field in cls.model_fields]
+    lines, better = [], []
+    for words in sets:
+        name, sign, value = words.partition("=")
+        name = name.strip()
+        first, dot, _ = name.partition(".")
+        if not (sign and first) or (dot and first in prefixes):
+            continue
+        names = name.replace("-", "_").split(".")
+        having = [stage for stage, cls in classes.items() if annotation_of(cls, names) is not None]
+        lacking = [link.name for link in left if link.stage not in having]
+        if having and lacking:
+            lines.append(
+                f"{name}: the training '{lacking[0]}' of the chain has no such setting; "
+                f"{', '.join(having)} {'have' if len(having) > 1 else 'has'} it  (--set)"
+            )
+            better += ["--set", f"{having[0]}.{name}={value}"]
+        elif names[0] not in fields:
+            offered = [*prefixes, *fields]
+            near = nearest(first, offered)
+            lines.append(
+                f"{first}: no such setting or training of the chain{did_you_mean(first, offered)}  (--set)"
+            )
+            better += ["--set", f"{near}{name.removeprefix(first)}={value}"] if near else []
+    if lines:
+        show = f"avatarctl {target.verb} {target.name} --stage {ALL} --dry-run"
+        raise SettingsError("\n".join(lines), hint=shlex.join(better) or show)
+
+
+def _prefixes(target: Target) -> list[str]:
+    """What a --set word that is not for all trainings begins with: names of trainings and of stages."""
+    return [name for each in target.chain for name in (each.name, each.stage)]
+
+
 def _sets_of(options: RunOptions, link: Link, target: Target) -> tuple[str, ...]:
     """The --set words that are for a training: without a prefix, or with its own name or its stage's."""
-    names = {name for each in target.chain for name in (each.name, each.stage)}
+    names = _prefixes(target)
     found = []
     for words in options.sets:
         first, dot, rest = words.partition(".")

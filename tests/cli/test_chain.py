@@ -51,6 +51,47 @@ def test_settings_are_checked_before_the_first_training_begins(command, tmp_path
     assert "--set one.NAME=VALUE" in answer.err
 
 
+@pytest.mark.parametrize(
+    ("sets", "message", "hint"),
+    [
+        (
+            (" width =3", "pace.rate=4"),
+            "width: the training 'one' of the chain has no such setting; second has it  (--set)\n"
+            "       pace.rate: the training 'one'",
+            "try    --set second.width=3 --set second.pace.rate=4\n",
+        ),
+        (
+            ("frist.size=3", "size=4"),
+            "error  frist: no such setting or training of the chain, did you mean first?  (--set)\n",
+            "try    --set first.size=3\n",
+        ),
+        (
+            ("two-x.size=3",),
+            "error  two-x: no such setting or training of the chain, did you mean two?",
+            "try    --set two.size=3\n",
+        ),
+        (
+            ("much=3",),
+            "error  much: no such setting or training of the chain  (--set)\n",
+            "try    avatarctl train chain --stage all --dry-run\n",
+        ),
+    ],
+)
+def test_a_name_that_not_every_training_has_is_told_with_the_prefix_to_type(command, sets, message, hint):
+    answer = command("train", "chain", "--stage", "all", *[word for one in sets for word in ("--set", one)])
+    assert answer.code == 3
+    assert message in answer.err
+    assert hint in answer.err
+
+
+def test_a_resumed_chain_takes_settings_that_only_the_trainings_left_have(command, tmp_path):
+    assert command("train", "chain", "--stage", "all").code == 0
+    shutil.rmtree(tmp_path / "runs" / "train-chain-all" / "001" / "two")
+    answer = command("train", "chain", "--stage", "all", "--resume", "last", "--set", "width=3")
+    assert answer.code == 0, answer.err
+    assert settings_of(tmp_path, "two")["width"] == 3
+
+
 def test_a_chain_is_resumed_where_it_failed_with_the_words_it_began_with(command, tmp_path):
     words = ("train", "chain", "--stage", "all", "-s", "two.width=3")
     assert command(*words).code == 0
