@@ -196,7 +196,7 @@ def _ending(
         status = "failed"
         if isinstance(known, Stopped):
             status = "preempted" if known.exit_code == 75 else "interrupted"
-        _trace(handler, error)
+        _note(handler, error, known)
         _finish(run, status, getattr(known, "message", None) or f"{type(error).__name__}: {error}", earlier)
         if known is error:
             raise
@@ -230,11 +230,16 @@ def _resume_hint(run: Run, request: Request) -> str:
     return shlex.join([*words, "--resume", str(run.folder)])
 
 
-def _trace(handler: FileLog | None, error: BaseException) -> None:
-    """The traceback, to log.txt alone."""
-    if handler is not None:
+def _note(handler: FileLog | None, error: BaseException, known: BaseException) -> None:
+    """How the run ended, to log.txt alone: a sentence for a stop, the traceback for a failure."""
+    if handler is None:
+        return
+    if isinstance(known, Stopped):
+        record = log.makeRecord(log.name, logging.WARNING, __file__, 0, "%s", (known.message,), None)
+    else:
         details = (type(error), error, error.__traceback__)
-        handler.handle(log.makeRecord(log.name, logging.ERROR, __file__, 0, "stopped by", (), details))
+        record = log.makeRecord(log.name, logging.ERROR, __file__, 0, "failed", (), details)
+    handler.handle(record)
 
 
 def _finish(run: Run, status: str, message: str, earlier: resuming.Earlier | None = None) -> None:

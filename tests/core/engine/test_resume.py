@@ -108,6 +108,9 @@ def test_a_run_stopped_by_sigterm_goes_on_bit_for_bit(tmp_path, in_process):
     about = manifest.read(cut / RUN)
     assert about.status == "preempted"
     assert "stopped by SIGTERM after step" in about.error
+    log = (cut / RUN / "log.txt").read_text()
+    assert f"WARNING avatarctl.run: {about.error}\n" in log
+    assert "Traceback" not in log
     assert f"avatarctl train tiny --resume {cut / RUN}" in err
     in_process(cut, resume="last")
     in_process(whole)

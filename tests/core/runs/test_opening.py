@@ -70,15 +70,21 @@ def send(number):
 
 
 @pytest.mark.parametrize(
-    ("number", "code", "status"), [(signal.SIGTERM, 75, "preempted"), (signal.SIGINT, 130, "interrupted")]
+    ("number", "code", "status", "words"),
+    [
+        (signal.SIGTERM, 75, "preempted", "stopped by SIGTERM"),
+        (signal.SIGINT, 130, "interrupted", "stopped by the user"),
+    ],
 )
-def test_signals_end_a_run_that_has_no_loop_at_once(opened, runs_root, number, code, status):
+def test_signals_end_a_run_that_has_no_loop_at_once(opened, runs_root, number, code, status, words):
     before = signal.getsignal(number)
     with pytest.raises(Stopped) as caught, opened():
         send(number)
     assert caught.value.exit_code == code
     assert caught.value.hint == ""  # no checkpoint, so nothing to resume
-    assert manifest.read(runs_root / "train-tiny-first" / "001").status == status
+    folder = runs_root / "train-tiny-first" / "001"
+    assert manifest.read(folder).status == status
+    assert (folder / "log.txt").read_text().splitlines()[-1].endswith(f"WARNING avatarctl.run: {words}")
     assert signal.getsignal(number) is before
 
 
