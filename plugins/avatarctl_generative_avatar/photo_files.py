@@ -151,14 +151,17 @@ class PhotoFiles:
         """
         where, found = f"{self.path}: {INDEX}: labels", self.entries()
         if lone := [name for name in names if name not in found]:
-            raise DataError(f"{where}: none for {len(lone)} of {len(names)} photos: {listing(lone)}")
+            raise DataError(
+                f"{where}: none for {len(lone)} of {len(names)} photos: {listing(lone)}",
+                hint=f"add labels to {INDEX}, or remove these photos",
+            )
         values = [_row(found[name], f"{where}: {name}") for name in names]
         pairs = zip(names, values, strict=True)
         if faults := [f"{name}: {fault}" for name, row in pairs if (fault := _fault(row))]:
             raise DataError(
                 f"{where}: {len(faults)} of {len(names)} photos have impossible numbers: "
                 + listing(faults, "; "),
-                hint=f"repair them in {INDEX}, or take these photos out of it",
+                hint=f"repair them in {INDEX}, or remove these photos and their labels",
             )
         return np.array(values, np.float32)
 

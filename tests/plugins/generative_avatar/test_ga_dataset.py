@@ -210,6 +210,7 @@ def test_broken_collections_are_refused_when_they_are_opened(change, words, tmp_
     with pytest.raises(DataError) as caught:
         Photos(broken(tmp_path, **change), 8)
     assert words in caught.value.message
+    assert caught.value.hint
 
 
 @pytest.mark.parametrize(
