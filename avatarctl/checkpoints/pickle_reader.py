@@ -46,6 +46,7 @@ STORAGE_DTYPES = {
     "BoolStorage": torch.bool,
 }  # fmt: skip
 LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
+OPCODES = {info.code.encode("latin1") for info in pickletools.opcodes}
 PAGE = "download the file again in a browser; file-sharing sites ask for a confirmation first"
 _LATIN = ("latin1", "latin-1", "iso-8859-1")
 
@@ -274,6 +275,15 @@ def _tidy_array(array: CheckedArray, depth: int, seen: dict[int, Any]) -> np.nda
     return found
 
 
+def _check_start(file: BinaryIO, path: Path, kind: type[AvatarError], what: str) -> None:
+    """Stop when what comes next cannot begin a pickle, as in a text; the place in the file stays."""
+    place = file.tell()
+    first = file.read(1)
+    file.seek(place)
+    if first and first not in OPCODES:
+        raise kind(f"{path}: is no {what}", hint="check the path, or download the file again")
+
+
 def _guarded(path: Path, kind: type[AvatarError], what: str, read: Callable[[], Any]) -> Any:
     """Run a reader; whatever a broken file makes it raise becomes one line."""
     try:
@@ -305,6 +315,7 @@ def load_pickle(path: str | Path, start: int = 0, *, has_calls: bool = False) ->
     def read() -> Any:
         with path.open("rb") as file:
             file.seek(start)
+            _check_start(file, path, DataError, "pickle")
             return _read_one(file, limit, record=Called if has_calls else Inert)
 
     return _guarded(path, DataError, "pickle", read)
@@ -331,6 +342,7 @@ def load_torch(path: str | Path, *, is_header: bool = False) -> Any:
         if start.startswith(b"pk"):
             raise pickle.UnpicklingError("it ends early: an archive without its directory")
         with path.open("rb") as file:
+            _check_start(file, path, CheckpointError, "torch file")
             return _read_legacy(file, path.stat().st_size, is_header)
 
     return _guarded(path, CheckpointError, "torch file", read)

@@ -132,6 +132,17 @@ def test_a_trainers_checkpoint_is_read(tmp_path, is_zip):
     assert found["epoch"] == 7
 
 
+def test_a_text_is_said_to_be_no_pickle(tmp_path):
+    file = tmp_path / "bad.pkl"
+    file.write_bytes(b'header{"a": 1}')
+    with pytest.raises(DataError, match=r"bad\.pkl: is no pickle") as caught:
+        load_pickle(file, start=6)
+    assert caught.value.hint.startswith("check the path")
+    file.write_bytes(pickle.dumps([1])[:-1])  # cut off, but a pickle
+    with pytest.raises(DataError, match="pickle: refused"):
+        load_pickle(file)
+
+
 @pytest.mark.parametrize(
     "change",
     [

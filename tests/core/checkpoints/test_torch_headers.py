@@ -46,7 +46,7 @@ def test_a_header_does_not_read_the_numbers(tmp_path: Path, is_zip: bool) -> Non
     [
         (HTML, "found a web page, expected a torch file"),
         (b"PK\x03\x04 and no more", "it ends early"),
-        (b"version https://git-lfs.github.com/spec/v1\n", "refused"),
+        (b"version https://git-lfs.github.com/spec/v1\n", "best.pth.tar: is no torch file"),
     ],
 )
 def test_what_is_downloaded_instead_is_named(tmp_path: Path, content: bytes, words: str) -> None:

@@ -187,7 +187,7 @@ FAULTS = [
     (
         "people_snapshot",
         lambda root: (root / "camera.pkl").write_bytes(b"no pickle"),
-        "camera.pkl: pickle: refused",
+        "camera.pkl: is no pickle",
     ),
     (
         "people_snapshot",
