@@ -213,6 +213,13 @@ def test_broken_collections_are_refused_when_they_are_opened(change, words, tmp_
     assert caught.value.hint
 
 
+@pytest.mark.parametrize("faulty", [entry([[0] * 25, [0] * 86], "other.png"), entry([[1e60] * 25, [0] * 86])])
+def test_photos_may_be_removed_where_their_labels_are_not_as_they_should_be(faulty, tmp_path):
+    with pytest.raises(DataError) as caught:
+        Photos(broken(tmp_path, index=faulty), 8)
+    assert "remove these photos" in caught.value.hint  # a label that is taken out alone is missed next
+
+
 @pytest.mark.parametrize(
     ("change", "words"),
     [
