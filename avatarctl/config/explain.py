@@ -93,7 +93,9 @@ def _line(one: ErrorDetails, cls: type[BaseModel], origin: Mapping[str, str]) ->
     names = _names(one["loc"], cls)
     where = ".".join(names)
     source = _source(names, origin)
-    ending = f"  ({source})" if source and source != "default" else ""
+    if source == "default":
+        source = "the plugin's default"
+    ending = f"  ({source})" if source else ""
     if one["type"] == "extra_forbidden":
         known = _fields(cls, names[:-1])
         near = get_close_matches(names[-1], known, n=1, cutoff=0.6)
@@ -123,7 +125,7 @@ def _value(value: object) -> str:
 
 def _expectation(message: str) -> str:
     """pydantic's sentence in our words: 'expected ...'."""
-    message = message.removeprefix("Value error, ").partition(", unable to parse")[0]
+    message = " ".join(message.removeprefix("Value error, ").partition(", unable to parse")[0].splitlines())
     if message.startswith("Input should be "):
         return "expected " + message.removeprefix("Input should be ")
     return message[:1].lower() + message[1:]

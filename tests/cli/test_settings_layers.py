@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 
 import pytest
-from pydantic import ValidationError
+from pydantic import ValidationError, field_validator
 
 from avatarctl.cli.main import main
-from avatarctl.config import StageSettings
+from avatarctl.config import StageSettings, layers
+from avatarctl.errors import SettingsError
 
 
 def dry(command, *words):
@@ -75,6 +76,26 @@ def test_all_mistakes_are_reported_at_once_with_their_source(command, tmp_path):
         "       pace.rat: no such setting, did you mean rate?  (--set)",
         "       batch_siz: no such setting, did you mean batch_size?  (a.yaml)",
         "try    avatarctl config show infer echo",
+    ]
+
+
+def test_a_wrong_default_is_told_as_one_and_in_one_line():
+    class Wrong(StageSettings):
+        every: int = "abc"
+        """Frames."""
+        fps: int = 30
+        """Rate."""
+
+        @field_validator("fps")
+        @classmethod
+        def _even(cls, fps):
+            raise ValueError("a bad\nthing")
+
+    with pytest.raises(SettingsError) as caught:
+        layers.resolve(Wrong, layers.Given("infer", "wrong", sets=["fps=25"]))
+    assert caught.value.message.splitlines() == [
+        "every: found abc, expected a valid integer  (the plugin's default)",
+        "fps: found 25, a bad thing  (--set)",
     ]
 
 
