@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 
 from avatarctl import terminal
 from avatarctl.errors import AvatarError
-from avatarctl.plugin.registry import Registry
+from avatarctl.plugin.registry import Registry, one_line
 from avatarctl.plugin.target import ALL, VERBS, Target
 
 NAME = "bold cyan"
@@ -131,7 +131,7 @@ def failure(error: AvatarError, *, with_trace: bool = False) -> None:
 def bug(error: Exception) -> int:
     """The page of a failure that no user caused; returns its exit code."""
     cause = error.__cause__ if isinstance(error, Crash) and error.__cause__ is not None else error
-    line = traceback.format_exception_only(cause)[-1].strip()
+    line = one_line(cause)
     if isinstance(error, Crash):
         message = (
             f"{error.about} failed: {line}\nthis is a bug of the plugin; the traceback is in {error.log}"

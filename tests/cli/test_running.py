@@ -73,6 +73,12 @@ def test_a_bug_of_a_plugin_is_told_with_its_name_and_the_log(command, tmp_path):
     assert "Traceback" in command("infer", "echo", "a", "--fail", "strange", "-v").err
 
 
+def test_a_bug_is_told_in_one_line(command):
+    answer = command("infer", "echo", "a", "--fail", "a bad\nthing", "-q")
+    assert answer.err.splitlines()[0].endswith(" failed: ValueError: a bad")
+    assert len(answer.err.splitlines()) == 3
+
+
 def test_a_file_that_the_system_refuses_is_no_bug(command, tmp_path):
     (tmp_path / "folder").mkdir()
     for name, words in (("nowhere/x.zip", "No such file or directory"), ("folder", "Is a directory")):
