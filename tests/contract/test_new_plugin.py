@@ -160,6 +160,15 @@ def test_the_new_target_runs_and_keeps_the_key_poses(place: Place) -> None:
     torch.testing.assert_close(filled.root[2], torch.lerp(motion.root[0], motion.root[6], 1 / 3))
 
 
+def test_the_commands_of_its_readme_run_as_typed(place: Place) -> None:
+    page = (place.folder / "avatarctl-inbetween" / "README.md").read_text()
+    commands = [line.split()[1:] for line in page.splitlines() if line.startswith("avatarctl ")]
+    assert len(commands) == 4
+    for words in commands:
+        done = place(*words)
+        assert done.returncode == 0, done.stderr
+
+
 def test_the_preset_of_the_new_plugin_is_found(place: Place) -> None:
     done = place("config", "show", "infer", "inbetween", "-c", "coarse", "--json")
     assert json.loads(done.stdout)["settings"]["every"] == {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import sys
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import pytest
 import yaml
 
 from avatarctl.errors import DataError, UsageError
+from avatarctl.motion.clips import clips
 from avatarctl.plugin import scaffold
 
 
@@ -32,6 +34,15 @@ def test_the_package_is_complete_and_names_itself_throughout(tmp_path: Path) -> 
         if name.endswith(".py"):
             ast.parse(text)
     assert yaml.safe_load(written[f"{package}/presets/coarse.yaml"]) == {"every": 30}
+
+
+def test_its_commands_name_an_embedded_clip(tmp_path: Path) -> None:
+    folder = scaffold.write("inbetween", tmp_path)
+    files = ("README.md", "avatarctl_inbetween/__init__.py", "avatarctl_inbetween/presets/coarse.yaml")
+    for name in files:
+        motions = re.findall(r"avatarctl infer inbetween (\w\S*)", (folder / name).read_text())
+        assert motions
+        assert set(motions) <= set(clips())
 
 
 def test_the_entry_module_imports_nothing_heavy(tmp_path: Path) -> None:
