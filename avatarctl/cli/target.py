@@ -54,14 +54,7 @@ class Command:
         Raises:
             PluginError: It cannot be imported, or is none.
         """
-        from avatarctl.config import StageSettings
-
-        found = self.plugin.resolve(self.step.settings)
-        if not (isinstance(found, type) and issubclass(found, StageSettings)):
-            raise self.plugin.error(
-                self.step.settings, "is no class of settings (avatarctl.config.StageSettings)"
-            )
-        return found
+        return self.plugin.settings(self.step.settings)
 
 
 @dataclass(frozen=True)

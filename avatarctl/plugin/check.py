@@ -11,16 +11,22 @@ import shlex
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from avatarctl.errors import AvatarError, PluginError
 from avatarctl.plugin.registry import OFF, Plugin, Registry, one_line
 from avatarctl.plugin.spec import PROJECT
 from avatarctl.plugin.target import Asset, Checkup, Format, Layout, Stage, Target, Weights
 
+if TYPE_CHECKING:
+    from avatarctl.config import StageSettings
+    from avatarctl.config.layers import Given
+
+Step = tuple[Target, "Target | Stage", "type[StageSettings]"]
+"""A target, what of it is run, and the settings of that."""
 HEAVY = ("torch", "numpy", "pydantic", "typer", "scipy", "h5py", "trimesh", "matplotlib", "av", "numba")
 """Packages that an entry module must not import: it is loaded at every start."""
 TENSORS = ("torch", "numpy")
@@ -75,19 +81,29 @@ def findings(name: str, files: Sequence[Path] = ()) -> Iterator[Finding]:
     declared += [item.run for item in registry.declared(plugin, Checkup)]
     declared += [item.describe for item in registry.declared(plugin, Layout)]
     registry.declared(plugin, Asset)
+    registry.presets()
     for trouble in plugin.troubles:
         yield Finding(trouble.where, trouble.cause)
-    steps = [(target, step) for target in plugin.targets for step in target.steps]
-    for target, step in steps:
-        yield from _settings(plugin, target, step)
+    steps: list[Step] = []
+    broken: list[str] = []  # causes that are said once, not again for each preset, example and run function
+    declared_steps = [(target, step) for target in plugin.targets for step in target.steps]
+    for target, step in declared_steps:
+        try:
+            cls = plugin.settings(step.settings)
+        except PluginError as error:
+            broken.append(_cause(error, step.settings))
+            yield Finding(f"settings {step.settings}", broken[-1])
+        else:
+            steps.append((target, step, cls))
+            yield from _settings(step.settings, cls)
     heavy = [module for module in TENSORS if module in sys.modules]
-    if steps:
+    if declared_steps:
         cause = f"import {', '.join(heavy)}, so that help pages take seconds" if heavy else ""
         yield Finding("settings modules", cause)
-    yield from _presets(registry, plugin, steps)
-    yield from _examples(plugin, files)
-    for _, step in steps:
-        yield _ref(plugin, step.run, _is_run_function)
+    yield from _presets(registry, plugin, steps, is_whole=not (broken or plugin.troubles))
+    yield from _examples(registry, plugin, broken)
+    runs = (_ref(plugin, step.run, _is_run_function) for _, step in declared_steps)
+    yield from (found for found in runs if found.trouble not in broken)
     for ref in [*declared, *(target.translate for target in plugin.targets if target.translate)]:
         yield _ref(plugin, ref, _is_callable)
 
@@ -105,21 +121,16 @@ def _light(name: str, files: Sequence[Path]) -> Iterator[Finding]:
         sys.modules.pop(path.stem, None)
 
 
-def _settings(plugin: Plugin, target: Target, step: Target | Stage) -> Iterator[Finding]:
-    """Whether a settings class resolves, explains every setting, and has valid defaults."""
+def _cause(error: AvatarError, ref: str) -> str:
+    """What is wrong with a ref, without the words that name plugin and ref."""
+    return error.message.splitlines()[-1].removeprefix(f"{ref}: ")
+
+
+def _settings(ref: str, cls: type[StageSettings]) -> Iterator[Finding]:
+    """Whether a settings class explains every setting, and has valid defaults."""
     from pydantic import ValidationError
 
-    from avatarctl.config import StageSettings
-
-    where = f"settings {step.settings}"
-    try:
-        cls = plugin.resolve(step.settings)
-    except AvatarError as error:
-        yield Finding(where, error.message.splitlines()[-1].removeprefix(f"{step.settings}: "))
-        return
-    if not (isinstance(cls, type) and issubclass(cls, StageSettings)):
-        yield Finding(where, "is no class of settings (avatarctl.config.StageSettings)")
-        return
+    where = f"settings {ref}"
     bare = _undescribed(cls)
     yield Finding(where, f"no description under {', '.join(bare)}" if bare else "")
     try:
@@ -144,36 +155,63 @@ def _undescribed(cls: Any, at: str = "") -> list[str]:
 
 
 def _presets(
-    registry: Registry, plugin: Plugin, steps: Sequence[tuple[Target, Target | Stage]]
+    registry: Registry, plugin: Plugin, steps: Sequence[Step], *, is_whole: bool
 ) -> Iterator[Finding]:
-    """Whether each preset of the plugin fits a target at least, and is valid wherever it fits."""
+    """Whether each preset of the plugin fits a target at least, and is valid wherever it fits.
+
+    Args:
+        is_whole: Whether `steps` are all; else what fits none of them may fit one that is broken.
+    """
     from avatarctl.config import layers, presets
 
     for preset in presets.listing(registry.presets()):
         if preset.owner != plugin.name:
             continue
-        complaints, is_fitting = [], False
-        for target, step in steps:
+        complaints: list[str] = []
+        misfits: list[list[str]] = []
+        is_fitting = False
+        for target, step, cls in steps:
+            stages = tuple(stage.name for stage in target.stages)
+            stage = step.name if isinstance(step, Stage) else ""
+            wanted = {name: name for name, info in cls.model_fields.items() if info.is_required()}
+            given = layers.Given(target.verb, target.name, stage, stages, options=wanted)
+            own = _mistakes(cls, given)  # such as a wrong default
+            mistakes = [one for one in _mistakes(cls, replace(given, presets=[preset])) if one not in own]
             try:
-                cls = plugin.resolve(step.settings)
-                stages = tuple(stage.name for stage in target.stages)
-                stage = step.name if isinstance(step, Stage) else ""
-                if layers.fits(cls, preset.path, target.verb, stage, stages):
-                    is_fitting = True
-                    wanted = {name: name for name, info in cls.model_fields.items() if info.is_required()}
-                    layers.resolve(
-                        cls, layers.Given(target.verb, target.name, stage, stages, [preset], options=wanted)
-                    )
-            except AvatarError as error:
-                complaints.append(error.message)
-        if not is_fitting and not complaints:
-            complaints = ["fits no target of the plugin"]
-        yield Finding(f"preset {preset.owner}/{preset.name}", "; ".join(dict.fromkeys(complaints)))
+                fits = layers.fits(cls, preset.path, target.verb, stage, stages)
+            except AvatarError:  # no file of settings; it is among the mistakes
+                fits = True
+            is_fitting = is_fitting or fits
+            if fits:
+                complaints += mistakes
+            elif mistakes:
+                misfits.append(mistakes)
+        if not is_fitting:
+            if not is_whole:
+                continue
+            complaints = min(misfits, key=_distance, default=["fits no target of the plugin"])
+        yield Finding(f"preset {preset.owner}/{preset.name}", "\n".join(dict.fromkeys(complaints)))
 
 
-def _examples(plugin: Plugin, files: Sequence[Path]) -> Iterator[Finding]:
+def _mistakes(cls: type[StageSettings], given: Given) -> list[str]:
+    """What is wrong with settings, one line each."""
+    from avatarctl.config import layers
+
+    try:
+        layers.resolve(cls, given)
+    except AvatarError as error:
+        return error.message.splitlines()
+    return []
+
+
+def _distance(mistakes: Sequence[str]) -> tuple[int, int]:
+    """How far a preset is from a target: by its mistakes, then by those that resemble no setting."""
+    return len(mistakes), sum("did you mean" not in one for one in mistakes)
+
+
+def _examples(registry: Registry, plugin: Plugin, broken: Sequence[str]) -> Iterator[Finding]:
     """Whether the command takes each example; nothing is run."""
-    start = [word for path in files for word in ("--plugin", str(path))]
+    start = [word for path in registry.files for word in ("--plugin", str(path))]
     for target in plugin.targets:
         for example in target.examples:
             words = shlex.split(example)
@@ -184,6 +222,8 @@ def _examples(plugin: Plugin, files: Sequence[Path]) -> Iterator[Finding]:
                 continue
             command = [sys.executable, "-m", "avatarctl", *start, *words[1:], "--dry-run"]
             done = subprocess.run(command, capture_output=True, text=True, check=False)
+            if any(cause in done.stderr for cause in broken):
+                continue
             lines = done.stderr.strip().splitlines() or [f"ends with code {done.returncode}"]
             yield Finding(example, lines[0].removeprefix("error").strip() if done.returncode else "")
 
@@ -192,7 +232,7 @@ def _ref(plugin: Plugin, ref: str, fits: Callable[[Any], str]) -> Finding:
     try:
         return Finding(f"code {ref}", fits(plugin.resolve(ref)))
     except AvatarError as error:
-        return Finding(f"code {ref}", error.message.splitlines()[-1].removeprefix(f"{ref}: "))
+        return Finding(f"code {ref}", _cause(error, ref))
 
 
 def _is_callable(found: Any) -> str:
@@ -219,7 +259,8 @@ def main(words: Sequence[str]) -> None:
         found += findings(name, files)
     except Exception as error:
         found.append(Finding("check", one_line(error)))
-    sys.stdout.write("\n" + json.dumps([asdict(one) for one in found]) + "\n")
+    lines = [replace(one, trouble="; ".join(one.trouble.split("\n"))) for one in found]
+    sys.stdout.write("\n" + json.dumps([asdict(one) for one in lines]) + "\n")
 
 
 if __name__ == "__main__":

@@ -14,13 +14,16 @@ from functools import cache, cached_property, partial
 from importlib import metadata
 from pathlib import Path
 from types import ModuleType
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import pluggy
 
 from avatarctl.errors import PluginError, UsageError
 from avatarctl.plugin import spec
 from avatarctl.plugin.target import Asset, Checkup, Format, Layout, Target, Weights, resolve
+
+if TYPE_CHECKING:
+    from avatarctl.config import StageSettings
 
 log = logging.getLogger(__name__)
 Item = TypeVar("Item")
@@ -117,6 +120,19 @@ class Plugin:
             return resolve(ref)
         except (Exception, SystemExit) as error:
             raise self.error(ref, one_line(error)) from error
+
+    def settings(self, ref: str) -> type[StageSettings]:
+        """The settings class that a ref of this plugin names.
+
+        Raises:
+            PluginError: It cannot be imported, or is none.
+        """
+        from avatarctl.config import StageSettings
+
+        found = self.resolve(ref)
+        if not (isinstance(found, type) and issubclass(found, StageSettings)):
+            raise self.error(ref, "is no class of settings (avatarctl.config.StageSettings)")
+        return found
 
     def error(self, where: str, cause: str) -> PluginError:
         """The failure of this plugin at a ref or hook."""

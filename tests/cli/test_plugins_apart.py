@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 
@@ -45,7 +46,7 @@ BROKEN = {
 def install(tmp_path, monkeypatch):
     """Install a plugin: a module and the metadata of a distribution with its entry point."""
     monkeypatch.syspath_prepend(str(tmp_path))
-    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path), prepend=os.pathsep)
     installed: list[str] = []
 
     def install(name: str, text: str, entry: str = "") -> None:
@@ -160,6 +161,97 @@ def test_check_finds_what_is_wrong_with_a_plugin(install, tmp_path):
     assert troubles["avatarctl infer bad --sise 3"] == "no such option --sise, did you mean --size?"
     assert troubles["code third_bad:run"] == "cannot be called as run(settings, run)"
     assert "default of size" in troubles["settings third_bad_settings:Bad"]
+
+
+CHECKED = """
+from pathlib import Path
+from avatarctl.api import Target, hookimpl
+
+@hookimpl
+def avatarctl_targets():
+    for verb in ("train", "{verb}"):
+        yield Target(verb=verb, name="{name}", summary="s", run="third_{of}_code:run",
+                     settings=f"third_{of}_code:{{verb.title()}}",
+                     examples={examples} if verb != "train" else ())
+
+@hookimpl
+def avatarctl_presets():
+    yield Path(__file__).parent / "presets"
+"""
+CODE = """
+from pydantic import field_validator
+from avatarctl.config import StageSettings
+
+class Train(StageSettings):
+    lr: float = 1.0
+    '''Step.'''
+
+class Infer(StageSettings):
+    every: int = 15
+    '''Frames.'''
+    fps: int = 30
+    '''Rate.'''
+
+    @field_validator("every")
+    @classmethod
+    def _even(cls, every):
+        if every < 0:
+            raise ValueError("a bad\\nthing")
+        return every
+
+def run(settings, run):
+    pass
+"""
+
+
+@pytest.fixture
+def troubles(install, tmp_path):
+    """What the check says is wrong with a plugin of two targets and one preset, by what was looked at."""
+
+    def troubles(of: str, *, code: str = CODE, preset: str = "every: 5", **words) -> dict[str, str]:
+        install(of, CHECKED.format(**{"of": of, "verb": "infer", "name": of, "examples": ()} | words))
+        (tmp_path / f"third_{of}_code.py").write_text(code)
+        (tmp_path / "presets").mkdir(exist_ok=True)
+        (tmp_path / "presets" / "coarse.yaml").write_text(preset)
+        return {found.what: found.trouble for found in check(of) if found.trouble}
+
+    return troubles
+
+
+@pytest.mark.parametrize(
+    ("name", "preset", "cause"),
+    [
+        ("a", "everyy: 5", "everyy: no such setting, did you mean every?  (coarse)"),
+        (
+            "b",
+            "every: x\neveri: 5",
+            "every: found x, expected a valid integer  (coarse); "
+            "everi: no such setting, did you mean every?  (coarse)",
+        ),
+        ("c", "every: -1", "every: found -1, a bad thing  (coarse)"),
+        ("d", "", "fits no target of the plugin"),
+    ],
+)
+def test_check_says_in_one_line_what_is_wrong_with_a_preset(troubles, name, preset, cause):
+    assert troubles(name, preset=preset) == {f"preset {name}/coarse": cause}
+
+
+def test_check_names_a_broken_target_once(troubles):
+    gone = troubles("gone", code=CODE.replace("Infer", "Infr"), examples=("avatarctl infer gone",))
+    cause = "AttributeError: module 'third_gone_code' has no attribute 'Infer'"
+    assert gone == {"settings third_gone_code:Infer": cause}
+    assert list(troubles("verb", verb="inferr")) == ["hook avatarctl_targets"]
+    wrong = troubles("wrong", code=CODE.replace("= 15", "= 'abc'"), preset="fps: 25")
+    assert list(wrong) == ["settings third_wrong_code:Infer"]
+
+
+def test_check_asks_for_presets(install):
+    install(
+        "folders",
+        "from avatarctl.api import hookimpl\n@hookimpl\ndef avatarctl_presets():\n    return 1 / 0\n",
+    )
+    troubles = {found.what: found.trouble for found in check("folders") if found.trouble}
+    assert troubles == {"hook avatarctl_presets": "ZeroDivisionError: division by zero"}
 
 
 def test_check_finds_nothing_wrong_with_the_sample(monkeypatch):
