@@ -117,6 +117,8 @@ def plugins_check(
         if finding.trouble:
             pages.say(f"       {finding.trouble}", "yellow")
     plugin = registry.plugin(name)
+    for words in plugin.notes:
+        note("", words)
     state = f"fails {len(wrong)} of {len(findings)} checks" if wrong else f"passes {len(findings)} checks"
     pages.say(f"{plugin.about} {state}")
     return PluginError.exit_code if wrong else 0

@@ -210,7 +210,7 @@ def _distance(mistakes: Sequence[str]) -> tuple[int, int]:
 
 
 def _examples(registry: Registry, plugin: Plugin, broken: Sequence[str]) -> Iterator[Finding]:
-    """Whether the command takes each example; nothing is run."""
+    """Whether the command takes each example, as one of this plugin; nothing is run."""
     start = [word for path in registry.files for word in ("--plugin", str(path))]
     for target in plugin.targets:
         for example in target.examples:
@@ -219,6 +219,11 @@ def _examples(registry: Registry, plugin: Plugin, broken: Sequence[str]) -> Iter
                 yield Finding(
                     example, f"an example of {target.verb} {target.name} begins with avatarctl {target.verb}"
                 )
+                continue
+            owner = registry.find(target.verb, words[2]) if len(words) > 2 else None
+            if owner is not None and owner[0] is not plugin:
+                right = f"avatarctl {target.verb} {plugin.name}:{target.name}"
+                yield Finding(example, f"runs a target of '{owner[0].name}'; write {right}")
                 continue
             command = [sys.executable, "-m", "avatarctl", *start, *words[1:], "--dry-run"]
             done = subprocess.run(command, capture_output=True, text=True, check=False)

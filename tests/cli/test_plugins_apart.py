@@ -218,6 +218,23 @@ def troubles(install, tmp_path):
     return troubles
 
 
+def test_check_refuses_an_example_that_runs_a_target_of_another_plugin(troubles):
+    examples = ("avatarctl infer thief:sparse", "avatarctl infer sparse walk_2")
+    cause = "runs a target of 'sparse-tracking'; write avatarctl infer thief:sparse"
+    assert troubles("thief", name="sparse", examples=examples) == {"avatarctl infer sparse walk_2": cause}
+
+
+def test_check_tells_names_that_belong_to_others_without_failing(install, command, tmp_path):
+    for name in ("first", "second"):
+        install(name, GOOD.format(verb="infer", name="taken"))
+    (tmp_path / "x.py").write_text(
+        "from avatarctl.config import StageSettings as z\ndef y(settings, run):\n    pass\n"
+    )
+    answer = command("plugins", "check", "second", plugin=None)
+    assert answer.code == 0, answer.out
+    assert "\n'infer taken' belongs to 'first'; use infer second:taken\n" in answer.out
+
+
 @pytest.mark.parametrize(
     ("name", "preset", "cause"),
     [
