@@ -48,8 +48,8 @@ def avatarctl_targets() -> Iterator[Target]:
         verb="demo",
         name="all",
         summary="every demo, one after the other, and one report",
-        run="avatarctl.runs.demos:run",
-        settings="avatarctl.runs.demos:DemoAll",
+        run="avatarctl.cli.demos:run",
+        settings="avatarctl.cli.demos:DemoAll",
         examples=("avatarctl demo all --out demos", "avatarctl demo all --only sparse-tracking"),
     )
 

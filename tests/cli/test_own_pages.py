@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
@@ -112,6 +114,18 @@ def test_check_says_what_is_wrong_and_ends_with_9(say: Say, tmp_path: Path) -> N
     assert code == 9
     assert re.search(r"^wrong +settings toy_thing:Toy\n +.*Toy", out, re.M)
     assert re.search(r"^ok +entry module", out, re.M)
+
+
+def test_settings_of_all_targets_load_without_torch() -> None:
+    code = (
+        "import sys\n"
+        "from avatarctl.plugin.registry import Registry\n"
+        "for plugin in Registry.load([]).plugins:\n"
+        "    for step in (step for target in plugin.targets for step in target.steps):\n"
+        "        plugin.settings(step.settings)\n"
+        "        assert not {'torch', 'numpy'} & set(sys.modules), step.settings\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 def test_doctor_shows_versions_devices_extras_assets_and_disk(say: Say) -> None:

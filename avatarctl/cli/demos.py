@@ -12,7 +12,6 @@ from pydantic import Field
 from avatarctl.config import StageSettings
 from avatarctl.errors import AvatarError, SettingsError
 from avatarctl.plugin.registry import Registry
-from avatarctl.runs.page import Page
 
 if TYPE_CHECKING:
     from avatarctl.runs.run import Run
@@ -36,6 +35,8 @@ def run(settings: DemoAll, run: Run) -> None:
         SettingsError: A demo that was asked for is not installed.
         AvatarError: One failed; the page has the others.
     """
+    from avatarctl.runs.page import Page
+
     names = chosen(settings.only)
     rows: list[dict[str, object]] = []
     failed, total = [], 0.0

@@ -5,8 +5,9 @@ import sys
 
 import pytest
 
+from avatarctl.cli import demos
 from avatarctl.errors import AvatarError, SettingsError
-from avatarctl.runs import Run, demos
+from avatarctl.runs import Run
 from avatarctl.runs.page import Page
 
 NAMES = {"one": "the first", "two": "the second", "three": "the third"}
