@@ -8,7 +8,7 @@ import typer
 
 from avatarctl.cli import pages
 from avatarctl.cli.tables import AsJson, new_app, print_json, section
-from avatarctl.errors import UsageError
+from avatarctl.errors import AvatarError, UsageError
 from avatarctl.plugin.registry import Registry, did_you_mean
 from avatarctl.plugin.target import VERBS
 
@@ -60,8 +60,8 @@ def config_show(
     from avatarctl.cli.main import find_target
     from avatarctl.cli.options import RunOptions
     from avatarctl.cli.target import Command, resolve, take_stage
+    from avatarctl.config.explain import missing
     from avatarctl.config.layers import as_plain
-    from avatarctl.config.settings import is_argument
 
     if verb not in VERBS:
         raise UsageError(
@@ -71,14 +71,18 @@ def config_show(
     chosen, _ = take_stage(found, ["--stage", stage] if stage else [])
     command = Command(plugin, found, chosen)
     cls = command.settings()
-    wanted = [name for name, info in cls.model_fields.items() if info.is_required()]
-    # What has no default is asked for when the target is run; its name stands for it here.
+    wanted: list[str] = []
     options = RunOptions(config=tuple(config or ()), sets=tuple(sets or ()))
-    try:
-        resolved = resolve(command, cls, ctx.obj, {name: name.upper() for name in wanted}, options)
-    except UsageError:  # an argument that other settings make needless, and these do not
-        wanted += [name for name, info in cls.model_fields.items() if is_argument(info.metadata)]
-        resolved = resolve(command, cls, ctx.obj, {name: name.upper() for name in wanted}, options)
+    while True:
+        # What is missing is asked for when the target is run; its name stands for it here.
+        try:
+            resolved = resolve(command, cls, ctx.obj, {name: name.upper() for name in wanted}, options)
+            break
+        except AvatarError as error:
+            more = [name for name in missing(error.__cause__, cls) if name not in wanted]
+            if not more:
+                raise
+            wanted += more  # and with these, others may be missing
     if as_yaml:
         pages.say(_yaml(command, resolved, wanted))
     elif as_json:
@@ -121,9 +125,13 @@ def _field(cls: type[BaseModel], name: str) -> FieldInfo:
 
 def _yaml(command: Command, resolved: Resolved, wanted: list[str]) -> str:
     from avatarctl.cli.target import as_yaml
+    from avatarctl.config.explain import option
 
     lines = [line for line in as_yaml(resolved).splitlines() if line.partition(":")[0] not in wanted]
-    words = " ".join(["avatarctl", command.words, *map(str.upper, wanted), "-c FILE"])
+    cls = type(resolved.settings)
+    # An option with the name that stands for its value; an argument is that name.
+    given = [" ".join(dict.fromkeys([option(name, cls), name.upper()])) for name in wanted]
+    words = " ".join(["avatarctl", command.words, *given, "-c FILE"])
     return "\n".join([f"# {words}", *lines])
 
 

@@ -28,12 +28,22 @@ def failure(
         command: Verb, target and stage, for the hint.
     """
     details = error.errors(include_url=False)
-    missing = [name for name in cls.model_fields if _is_missing_argument(name, cls, details)]
-    if missing and len(missing) == len(details):
-        lines = [f"{name.upper()} is missing: {cls.model_fields[name].description}" for name in missing]
-        return UsageError("\n".join(lines), hint=f"avatarctl {command} {' '.join(map(str.upper, missing))}")
+    wanted = [name for name in missing(error, cls) if is_argument(cls.model_fields[name].metadata)]
+    if wanted and len(wanted) == len(details):
+        lines = [f"{name.upper()} is missing: {cls.model_fields[name].description}" for name in wanted]
+        return UsageError("\n".join(lines), hint=f"avatarctl {command} {' '.join(map(str.upper, wanted))}")
     lines = list(dict.fromkeys(_line(one, cls, origin) for one in details))
     return SettingsError("\n".join(lines), hint=f"avatarctl config show {command}")
+
+
+def missing(error: BaseException | None, cls: type[BaseModel]) -> list[str]:
+    """The fields that a failed validation asks for, in their order; none of another error."""
+    details = error.errors(include_url=False) if isinstance(error, ValidationError) else []
+    return [
+        name
+        for name in cls.model_fields
+        if any(one["type"] == "missing" and one["loc"] == (name,) for one in details)
+    ]
 
 
 def option(name: str, cls: type[BaseModel]) -> str:
@@ -82,11 +92,6 @@ def shown(value: Any) -> str:
     if isinstance(value, list | set | frozenset):
         return " ".join(shown(item) for item in value) or "-"
     return str(value)
-
-
-def _is_missing_argument(name: str, cls: type[BaseModel], details: Sequence[ErrorDetails]) -> bool:
-    is_missing = any(one["type"] == "missing" and one["loc"] == (name,) for one in details)
-    return is_missing and is_argument(cls.model_fields[name].metadata)
 
 
 def _line(one: ErrorDetails, cls: type[BaseModel], origin: Mapping[str, str]) -> str:

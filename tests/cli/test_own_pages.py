@@ -15,6 +15,7 @@ import pytest
 
 from avatarctl.cli import doctor
 from avatarctl.cli.main import OWN, main
+from avatarctl.plugin.registry import Registry
 
 Say = Callable[..., tuple[int, str, str]]
 ROOT = Path(__file__).resolve().parents[2]
@@ -185,6 +186,26 @@ def test_config_show_says_value_type_and_origin(say: Say, monkeypatch: pytest.Mo
 def test_config_show_leaves_open_what_the_user_must_give(say: Say) -> None:
     recording = said(say, "config", "show", "infer", "sparse", "--json")["settings"]["recording"]
     assert (recording["value"], recording["from"]) == (None, "asked for")
+
+
+def test_config_show_shows_every_target_and_stage(say: Say) -> None:
+    for _, target in Registry.load().targets():
+        for step in target.steps:
+            stage = () if step is target else ("--stage", step.name)
+            code, out, err = say("config", "show", target.verb, target.name, *stage)
+            assert (code, err) == (0, ""), (target.verb, target.name, stage)
+            assert out.startswith(f"avatarctl {target.verb} {target.name}")
+
+
+def test_config_show_leaves_open_what_is_needed_beside_what_the_user_must_give(say: Say) -> None:
+    words = ("config", "show", "infer", "ego-hmr")
+    settings = said(say, *words, "--json")["settings"]
+    asked = [name for name in settings if settings[name]["from"] == "asked for"]
+    assert asked == ["images", "scene", "camera"]
+    header = say(*words, "--yaml")[1].splitlines()[0]
+    assert header == "# avatarctl infer ego-hmr IMAGES --scene SCENE --camera CAMERA -c FILE"
+    settings = said(say, *words, "-s", "data=EgoBody", "--json")["settings"]
+    assert not [name for name in settings if settings[name]["from"] == "asked for"]
 
 
 def test_config_show_refuses_a_wrong_value(say: Say) -> None:
