@@ -51,13 +51,13 @@ def run(settings: Demo, run: Run) -> None:
     run.save("generated.npz", made)
     run.save(SOUND, Sound(audio, RATE))
     for index in range(len(made)):
-        motion = subject.motion(whole(made, index, studio.model.networks.statistics)[0])
+        motion = subject.motion(whole(made, index)[0])
         save_formats(made.stem("motion", index), FORMATS, motion, run)
     stills: list[np.ndarray] = []
     film = noting(studio.film(made, audio), stills)
     run.save("video.mp4", filming(film, run, "video.mp4"))
     run.save("picture.png", np.concatenate(stills))
-    first = whole(made, 0, studio.model.networks.statistics)
+    first = whole(made, 0)
     run.save("report.html", page(run, made, first, audio, subject, took))
     run.report(seconds=round(made.frames / FPS, 2), results=len(made), generating_s=round(took, 2))
 
@@ -96,10 +96,10 @@ class Studio:
 
     def film(self, made: Generated, audio: Tensor) -> Film:
         """All results in one film."""
-        statistics, render = self.model.networks.statistics, self.run.render.using(self.settings.renderer)
+        render = self.run.render.using(self.settings.renderer)
         films = []
         for index in range(len(made)):
-            pose, codes = whole(made, index, statistics)
+            pose, codes = whole(made, index)
             title = f"sample {index:02d}" if len(made) > 1 else ""
             films.append(self.subject.film(pose, codes, audio, render, rows=self.settings.size, title=title))
         return tiled(films)
@@ -137,7 +137,7 @@ class Studio:
         self.run.save(f"{name}/generated.npz", made)
         files = []
         for index in range(len(made)):
-            motion = self.subject.motion(whole(made, index, self.model.networks.statistics)[0])
+            motion = self.subject.motion(whole(made, index)[0])
             files += save_formats(f"{name}/{made.stem('motion', index)}", FORMATS, motion, self.run)
         film = replace(self.film(made, audio), progress=telling(told, 0.5, 1.0, "drawing"))
         path = self.run.save(f"{name}/video.mp4", film)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,7 +19,7 @@ from avatarctl.runs import folder, manifest
 from avatarctl_audio2motion.conversations.stats import CODE
 from avatarctl_audio2motion.generated import Generated
 from avatarctl_audio2motion.results import read_results
-from avatarctl_audio2motion.subject import SOUND, Subject, filming, save_formats
+from avatarctl_audio2motion.subject import SOUND, Subject, filming, save_formats, whole
 
 if TYPE_CHECKING:
     from avatarctl.runs import Run
@@ -85,20 +86,21 @@ def numbers_of(made: Generated, number: int, path: Path) -> tuple[Tensor, Tensor
 
     Raises:
         SettingsError: There is no such motion.
-        DataError: The file holds a face only.
+        DataError: The file holds a face only, and does not say how the body rests.
     """
     if number >= len(made):
         raise SettingsError(
             f"number: found {number}; {path} holds {len(made)} motions, counted from 0",
             hint=f"--number {len(made) - 1}",
         )
-    if made.body is None:
+    if made.rest is None and made.body is None:
         raise DataError(
             f"{path}: holds face codes alone; a motion needs body poses",
             hint="generate the body: avatarctl infer audio2motion SOUND --mode both",
         )
-    codes = torch.zeros(made.frames, CODE) if made.face is None else made.face[number]
-    return made.body[number], codes
+    if made.rest is None and made.face is None:
+        made = replace(made, rest=torch.zeros(CODE))
+    return whole(made, number)
 
 
 def sound_beside(path: Path) -> Tensor | None:

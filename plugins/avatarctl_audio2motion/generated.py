@@ -18,6 +18,7 @@ from avatarctl.files import atomic
 
 FPS = 30.0
 WIDTHS = {"face": 256, "body": 104, "keys": 104}
+REST = "rest"
 Words = dict[str, str | int | float]
 
 
@@ -27,6 +28,8 @@ class Generated:
 
     Raw values: face codes `face` [N, T, 256], body poses `body` [N, T, 104] at 30 frames a second, key poses
     `keys` [N, K, 104], one a second; None for what was not generated. `about` says person, steps, and so on.
+    `rest` is what a part that was not generated stays at, the person's mean [256] or [104]; None where that
+    is not known.
     """
 
     face: Tensor | None
@@ -34,6 +37,7 @@ class Generated:
     keys: Tensor | None = None
     samples: int = 1
     about: Words = field(default_factory=dict)
+    rest: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self._any)
@@ -56,7 +60,7 @@ class Generated:
 
     def write(self, path: str | Path) -> Path:
         """Write an .npz, atomically and with the same bytes every time."""
-        held = {name: getattr(self, name) for name in WIDTHS}
+        held = {name: getattr(self, name) for name in (*WIDTHS, REST)}
         arrays = {name: value.float().cpu().numpy() for name, value in held.items() if value is not None}
         about = {**self.about, "fps": FPS, "samples": self.samples}
         arrays["about"] = np.array(json.dumps(about, sort_keys=True))
@@ -75,23 +79,30 @@ class Generated:
             DataError: It is no such file, or an array has another shape or numbers that are not finite.
         """
         headers = npz_headers(path)
-        arrays = read_npz(path, [*WIDTHS, "about"])
+        arrays = read_npz(path, [*WIDTHS, REST, "about"])
         if not {"face", "body"} & arrays.keys():
             raise DataError(
                 f"{path}: holds {', '.join(headers) or 'nothing'}; expected face or body",
                 hint="name a generated.npz that avatarctl infer audio2motion wrote",
             )
-        found = {name: _checked(path, name, arrays[name]) for name in WIDTHS if name in arrays}
+        found = {
+            name: _checked(path, name, arrays[name], ["N", "T", width])
+            for name, width in WIDTHS.items()
+            if name in arrays
+        }
+        if REST in arrays:
+            other = "body" if "face" in found else "face"
+            found[REST] = _checked(path, REST, arrays[REST], [WIDTHS[other]])
         about = _about(path, arrays.get("about"))
         samples = about.pop("samples", 1)
         about.pop("fps", None)
-        return Generated(found.get("face"), found.get("body"), found.get("keys"), max(1, int(samples)), about)
+        return Generated(**{"face": None, "body": None, **found}, samples=max(1, int(samples)), about=about)
 
 
-def _checked(path: str | Path, name: str, array: np.ndarray) -> Tensor:
-    if array.ndim != 3 or array.shape[2] != WIDTHS[name] or not array.size:
+def _checked(path: str | Path, name: str, array: np.ndarray, form: list[str | int]) -> Tensor:
+    if array.ndim != len(form) or array.shape[-1] != form[-1] or not array.size:
         raise DataError(
-            f"{path}: {name}: found {list(array.shape)}, expected [N, T, {WIDTHS[name]}]",
+            f"{path}: {name}: found {list(array.shape)}, expected [{', '.join(map(str, form))}]",
             hint="generate it again",
         )
     if array.dtype.kind != "f" or not np.isfinite(array).all():

@@ -18,7 +18,6 @@ from avatarctl.errors import AvatarError, DataError
 from avatarctl.export import formats
 from avatarctl.files import check_input_file
 from avatarctl_audio2motion import pipeline
-from avatarctl_audio2motion.conversations.stats import Statistics
 from avatarctl_audio2motion.generated import Generated
 from avatarctl_audio2motion.official import PERSONS, step_of
 from avatarctl_audio2motion.places import name_of, statistics_file
@@ -61,7 +60,7 @@ def run(settings: Infer, run: Run) -> None:
     run.save(SOUND, Sound(audio, RATE))
     if settings.results:
         write_results(made, audio, weights, run)
-    write_motions(settings, made, audio, subject, model.networks.statistics, run)
+    write_motions(settings, made, audio, subject, run)
     run.report(
         seconds=round(made.frames / 30, 3),
         results=len(made),
@@ -131,9 +130,7 @@ def key_poses(path: Path, run: Run) -> Tensor:
     return torch.from_numpy(array.astype(np.float32))
 
 
-def write_motions(
-    settings: Infer, made: Generated, audio: Tensor, subject: Subject, statistics: Statistics, run: Run
-) -> None:
+def write_motions(settings: Infer, made: Generated, audio: Tensor, subject: Subject, run: Run) -> None:
     """Each result as motion.npz, in the formats, and as a film."""
     try:
         subject.require()
@@ -141,7 +138,7 @@ def write_motions(
         run.log.warning("no motion.npz: %s (%s); generated.npz has the numbers", error.message, error.hint)
     render = run.render.using(settings.renderer)
     for index in range(len(made)):
-        pose, codes = whole(made, index, statistics)
+        pose, codes = whole(made, index)
         if subject.person is not None:
             motion, name = subject.motion(pose), made.stem("motion", index)
             run.save(f"{name}.npz", motion)

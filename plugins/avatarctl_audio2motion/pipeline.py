@@ -103,12 +103,14 @@ class Pipeline:
         clip = Clip(networks, audio, windows, options, kept_steps(options.steps, STEPS), draws, known)
         clip.run(self.device, progress)
         raw = {part: self._raw(part, made.motion) for part, made in clip.made.items()}
+        means = {"face": networks.statistics.code_mean, "body": networks.statistics.pose_mean}
         return Generated(
             face=raw.get("face"),
             body=raw.get("body"),
             keys=None if clip.keys is None else self._raw("body", clip.keys.cpu()),
             samples=samples,
             about=self._about(options, seed),
+            rest=next((mean.float() for part, mean in means.items() if part not in raw), None),
         )
 
     def _chosen(self, mode: Mode) -> Networks:

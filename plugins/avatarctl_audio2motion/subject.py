@@ -35,7 +35,6 @@ if TYPE_CHECKING:
     from avatarctl.render.video import Film
     from avatarctl.runs import Run
     from avatarctl_audio2motion.avatar.film import Look
-    from avatarctl_audio2motion.conversations.stats import Statistics
 
 log = logging.getLogger(__name__)
 HEIGHT = 720
@@ -175,14 +174,16 @@ def audible(sound: Tensor) -> Tensor:
     return sound if float(sound[:, 1].abs().max()) >= SILENT else sound[:, :1]
 
 
-def whole(made: Generated, index: int, statistics: Statistics) -> tuple[Tensor, Tensor]:
-    """Body poses [T, 104] and face codes [T, 256] of a result; what was not generated rests at the mean."""
-    still = {"body": statistics.pose_mean, "face": statistics.code_mean}
-    found = {"body": made.body, "face": made.face}
-    return tuple(  # type: ignore[return-value]
-        still[part].float().expand(made.frames, -1) if motion is None else motion[index]
-        for part, motion in found.items()
-    )
+def whole(made: Generated, index: int) -> tuple[Tensor, Tensor]:
+    """Body poses [T, 104] and face codes [T, 256] of a result; what was not generated rests."""
+
+    def part(motion: Tensor | None) -> Tensor:
+        if motion is not None:
+            return motion[index]
+        assert made.rest is not None
+        return made.rest.expand(made.frames, -1)
+
+    return part(made.body), part(made.face)
 
 
 def filming(film: Film, run: Run, name: str = "film") -> Film:

@@ -205,6 +205,7 @@ def test_generated_files_come_back_and_have_the_same_bytes(tmp_path, made):
         ({"poses": np.zeros((2, 3))}, "expected face or body"),
         ({"body": np.zeros((1, 5, 63))}, r"found \[1, 5, 63\]"),
         ({"body": np.full((1, 5, 104), np.nan)}, "not finite"),
+        ({"face": np.zeros((1, 5, 256)), "rest": np.zeros(256)}, r"rest: found \[256\], expected \[104\]"),
     ],
 )
 def test_other_files_are_no_generated_motion(tmp_path, arrays, words):

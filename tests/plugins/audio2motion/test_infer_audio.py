@@ -127,6 +127,25 @@ def test_exports_that_cannot_be_made_say_why(made, tmp_path, capsys, words, code
     assert said in found[1]
 
 
+@pytest.mark.parametrize("mode", ["face", "body"])
+def test_an_export_of_one_part_is_the_motion_and_the_film_that_the_run_wrote(weights, tmp_path, mode):
+    run, again = tmp_path / "run", tmp_path / "again"
+    speech = tiny.write_sound(tmp_path / "speech.wav", 1.0)
+    words = ["--weights", str(weights), "--steps", "4", "--mode", mode, "--video", "--size", "64"]
+    assert main(["infer", "audio2motion", str(speech), *words, "--out", str(run), "-q"]) == 0
+    words = ["--to", "bvh,glb,npz,mp4", "--size", "64"]
+    assert main(["export", "audio2motion", str(run), *words, "--out", str(again), "-q"]) == 0
+    for name in ("motion.bvh", "motion.glb", "motion.npz"):
+        assert (again / name).read_bytes() == (run / name).read_bytes()
+    np.testing.assert_array_equal(pictures(again / "motion.mp4"), pictures(run / "video.mp4"))
+
+
+def pictures(path):
+    """The frames of a film."""
+    with av.open(str(path)) as container:
+        return np.stack([frame.to_ndarray(format="gray") for frame in container.decode(video=0)])
+
+
 def test_a_face_alone_cannot_be_exported(made, tmp_path, capsys):
     face = next(made.glob("samples_*face*/results.npy"))
     code, said = error(["export", "audio2motion", str(face), "--out", str(tmp_path / "out")], capsys)
