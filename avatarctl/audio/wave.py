@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -51,6 +51,8 @@ class Sound:
 
     samples: Tensor  # float32 [N, channels]
     rate: int
+    path: Path | None = None
+    """The file that it was read from, for messages."""
 
     @property
     def seconds(self) -> float:
@@ -107,7 +109,7 @@ def decode_sound(path: str | Path) -> Sound:
         )
     if sound.seconds < WHOLE * announced:
         log.warning("%s: ends after %.2f s of %.2f s: is it copied whole?", path, sound.seconds, announced)
-    return sound
+    return replace(sound, path=path)
 
 
 def flaws(sound: Sound) -> list[str]:
@@ -205,9 +207,10 @@ def conversation(
         DataError: More than two channels, or turns that do not belong to the sound.
     """
     channels = sound.channels
+    called = f"{sound.path}: the sound" if sound.path else "the sound"
     if channels > 2 and turns is None and partner is None:
         raise DataError(
-            f"the sound has {channels} channels; expected 1 (one voice) or 2 (one voice each)",
+            f"{called} has {channels} channels; expected 1 (one voice) or 2 (one voice each)",
             hint='choose two: ffmpeg -i IN -af "pan=stereo|c0=c0|c1=c1" OUT.wav',
         )
     if partner is None and turns is None and channels == 2 and not _is_one_voice(sound.samples):
@@ -215,7 +218,7 @@ def conversation(
     else:
         if channels > 1 and not _is_one_voice(sound.samples):
             said = "with a partner or turns it is taken for one"
-            log.warning("the sound has %d different channels, which are mixed: %s", channels, said)
+            log.warning("%s has %d different channels, which are mixed: %s", called, channels, said)
         voices = [resampled(sound.mono()[None], sound.rate, resampler)]
     if turns is not None:
         voices = [shares(turns, speaker, voices[0].shape[-1], sound.seconds).mul_(voices[0])]

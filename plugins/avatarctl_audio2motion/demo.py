@@ -18,6 +18,7 @@ from avatarctl_audio2motion.conversations.voices import recorded
 from avatarctl_audio2motion.demo_report import page
 from avatarctl_audio2motion.generated import FPS
 from avatarctl_audio2motion.infer import load, weights_of
+from avatarctl_audio2motion.pipeline import check_length
 from avatarctl_audio2motion.sampling import STEPS, kept_steps
 from avatarctl_audio2motion.subject import SOUND, Subject, filming, save_formats, tiled, whole
 
@@ -70,7 +71,9 @@ def voices(settings: Demo, run: Run) -> Tensor:
     """
     path = settings.sound or speeches()[SPEECH].path
     sound = read_sound(run.input(path, "sound"))
-    return conversation(sound)[: round(settings.seconds * FPS) * FRAME]
+    audio = conversation(sound)
+    check_length(audio, f"{path}: the sound")
+    return audio[: round(settings.seconds * FPS) * FRAME]
 
 
 def noting(film: Film, kept: list[np.ndarray], count: int = 4) -> Film:

@@ -71,11 +71,13 @@ def run(settings: Infer, run: Run) -> None:
 
 
 def heard(settings: Infer, run: Run) -> Tensor:
-    """Both voices at 48 kHz [S, 2]."""
+    """Both voices at 48 kHz [S, 2], a second at least."""
     sound = read_sound(run.input(settings.sound, "sound"))
     partner = None if settings.partner is None else read_sound(run.input(settings.partner, "partner"))
     turns = None if settings.turns is None else read_turns(run.input(settings.turns, "turns"))
-    return conversation(sound, partner, turns, settings.speaker or None, resampler=settings.resampler)
+    audio = conversation(sound, partner, turns, settings.speaker or None, resampler=settings.resampler)
+    pipeline.check_length(audio, f"{settings.sound}: the sound")
+    return audio
 
 
 def weights_of(settings: Networks, run: Run) -> Weights:

@@ -86,11 +86,7 @@ class Pipeline:
         if draws is None:
             draws = [Draws.seeded(seed, sample, turn) for turn in range(repeats) for sample in range(samples)]
         assert len(draws) == samples * repeats
-        frames = len(audio) // FRAME
-        if frames < KEY_STEP:
-            raise DataError(
-                f"the sound is {frames / 30:.2f} s long; expected at least 1 s", hint="take a longer one"
-            )
+        frames = check_length(audio)
         networks = self._chosen(options.mode)
         known = self._known(keys, -(-frames // KEY_STEP), networks)
         window, overlap = self._window(options, networks)
@@ -172,6 +168,20 @@ class Pipeline:
             "person": self.person, "weights": self.source, "seed": seed, "steps": options.steps,
             "guidance": options.guidance, "body_guidance": options.body_guidance, "top_p": options.top_p,
         }  # fmt: skip
+
+
+def check_length(audio: Tensor, what: str = "the sound") -> int:
+    """Frames of a conversation [S, 2].
+
+    Raises:
+        DataError: It is shorter than a second.
+    """
+    frames = len(audio) // FRAME
+    if frames < KEY_STEP:
+        raise DataError(
+            f"{what} is {frames / 30:.2f} s long; expected at least 1 s", hint="take a longer one"
+        )
+    return frames
 
 
 def load(

@@ -275,6 +275,24 @@ def test_impossible_steps_are_refused_before_weights_are_read(tmp_path, speech, 
     assert "300 of 1000 steps" in said
 
 
+@pytest.mark.parametrize("verb", ["infer", "demo"])
+@pytest.mark.parametrize(
+    ("samples", "said"),
+    [
+        (torch.zeros(RATE, 3), "odd.wav: the sound has 3 channels; expected 1"),
+        (tiny.voices(0.3)[:, :1], "odd.wav: the sound is 0.30 s long; expected at least 1 s"),
+    ],
+)
+def test_a_sound_that_will_not_do_is_named(tmp_path, capsys, monkeypatch, samples, said, verb):
+    if verb == "infer":
+        monkeypatch.setattr(infer, "weights_of", lambda *_: pytest.fail("weights were read"))
+    Sound(samples, RATE).write(tmp_path / "odd.wav")
+    sound = [str(tmp_path / "odd.wav")] if verb == "infer" else ["--sound", str(tmp_path / "odd.wav")]
+    code, found = error([verb, "audio2motion", *sound, "--out", str(tmp_path / "out")], capsys)
+    assert code == 5
+    assert said in found
+
+
 @pytest.mark.parametrize(
     ("words", "code", "said"),
     [
