@@ -153,12 +153,20 @@ def resolve(
 
         resumed = resume_point(options.resume, target.verb, target.name, command.stage_name).settings
     folders = registry.presets() if options.config else []
+    stages = tuple(stage.name for stage in target.stages)
+
+    def suits(preset: presets.Preset) -> bool:
+        try:
+            return layers.suits(cls, preset.path, target.verb, command.stage_name, stages)
+        except AvatarError:  # a broken file, which is read once it is chosen
+            return True
+
     given = layers.Given(
         verb=target.verb,
         target=target.name,
         stage=command.stage_name,
-        stages=tuple(stage.name for stage in target.stages),
-        presets=[presets.find(name, command.plugin.name, folders) for name in options.config],
+        stages=stages,
+        presets=[presets.find(name, command.plugin.name, folders, suits) for name in options.config],
         sets=options.sets,
         options=fields,
         resumed=resumed,

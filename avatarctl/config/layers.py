@@ -125,6 +125,12 @@ def fits(cls: type[BaseModel], path: Path, verb: str, stage: str, stages: Sequen
     return bool(keys) and keys <= set(cls.model_fields)
 
 
+def suits(cls: type[BaseModel], path: Path, verb: str, stage: str, stages: Sequence[str]) -> bool:
+    """Whether a preset says nothing that a target or stage does not have, and something of the verb's."""
+    keys = {str(key) for section in presets.sections(path, verb, stage, stages) for key in section}
+    return any(presets.sections(path, verb, "", ())) and keys <= set(cls.model_fields)
+
+
 def _defaults(cls: type[BaseModel]) -> dict[str, Any]:
     """Defaults as nested mappings, so that a file that sets one key of a group keeps the others."""
     found = {}

@@ -8,7 +8,7 @@ command that uses it, what it is.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
@@ -20,6 +20,7 @@ import avatarctl
 from avatarctl.errors import DataError, SettingsError, UsageError
 
 SUFFIXES = (".yaml", ".yml")
+LISTED = "avatarctl config list shows the presets"
 Folders = Sequence[tuple[str, Path]]
 """Folders of presets that plugins bring, with the plugin's name (`Registry.presets()`)."""
 
@@ -64,15 +65,19 @@ def listing(folders: Folders = ()) -> list[Preset]:
     return sorted(found.values(), key=lambda preset: (preset.owner, preset.name))
 
 
-def find(words: str, owner: str, folders: Folders = ()) -> Preset:
+def find(
+    words: str, owner: str, folders: Folders = (), suits: Callable[[Preset], bool] = lambda _: True
+) -> Preset:
     """The preset or file that `-c WORDS` means.
 
     Args:
         words: NAME, OWNER/NAME, or the path of a YAML file.
         owner: The target's plugin, whose presets come first.
+        suits: Whether the target takes a preset; those of other plugins have to, and those that are proposed.
 
     Raises:
-        UsageError: There is none, or several; the nearest names are said.
+        UsageError: There is none, several, or one of another plugin that does not suit; the nearest name of
+            those that suit is said.
     """
     path = Path(words).expanduser()
     if path.is_file():
@@ -80,19 +85,22 @@ def find(words: str, owner: str, folders: Folders = ()) -> Preset:
     every = listing(folders)
     mine = [preset for preset in every if preset.owner == owner and preset.name == words]
     found = mine or [preset for preset in every if words in (preset.name, f"{preset.owner}/{preset.name}")]
-    if len(found) == 1:
-        return found[0]
-    full = [f"{preset.owner}/{preset.name}" for preset in (found or every)]
+    taken = [preset for preset in found if preset.owner == owner or suits(preset)]
+    if len(taken) == 1:
+        return taken[0]
+    if taken:
+        full = ", ".join(f"{preset.owner}/{preset.name}" for preset in taken)
+        raise UsageError(f"-c {words}: several presets have this name", hint=f"say one of {full}")
     if found:
-        raise UsageError(f"-c {words}: several presets have this name", hint=f"say one of {', '.join(full)}")
+        owners = ", ".join(preset.owner for preset in found)
+        raise UsageError(f"-c {words}: this is a preset of {owners}, and none for this target", hint=LISTED)
     if path.suffix in SUFFIXES:
-        raise UsageError(f"-c {words}: no such file", hint="avatarctl config list shows the presets")
-    names = [*full, *(preset.name for preset in every)]
+        raise UsageError(f"-c {words}: no such file", hint=LISTED)
+    own = [preset for preset in every if preset.owner == owner and suits(preset)]
+    names = [name for preset in own for name in (f"{owner}/{preset.name}", preset.name)]
     near = get_close_matches(words, names, n=1, cutoff=0.5)
     remedy = f", did you mean {near[0]}?" if near else ""
-    raise UsageError(
-        f"-c {words}: no preset or file of this name{remedy}", hint="avatarctl config list shows the presets"
-    )
+    raise UsageError(f"-c {words}: no preset or file of this name{remedy}", hint=LISTED)
 
 
 _TRUE_FALSE = re.compile(r"^(?:true|True|TRUE|false|False|FALSE)$")

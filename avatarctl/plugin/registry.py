@@ -76,6 +76,11 @@ class Plugin:
         return "off" if self.is_off else "broken" if self.troubles else "ok"
 
     @property
+    def target_names(self) -> set[str]:
+        """What its targets are called, aliases included."""
+        return {name for target in self.targets for name in (target.name, *target.aliases)}
+
+    @property
     def distribution(self) -> str:
         """Name of the distribution that brings it; the file's path for a --plugin file."""
         return str(self.source.name) if self.source is not None else self.ref
@@ -265,6 +270,14 @@ class Registry:
     def weights(self) -> list[Weights]:
         """All declared layouts of weights and embedded weights."""
         return [item for _, item in self._collect("avatarctl_weights", Weights)]
+
+    def foreign_weights(self, owner: str) -> dict[str, Plugin]:
+        """Embedded weights of other plugins by name; none for a plugin without its own, which takes any."""
+        embedded = [
+            (plugin, item.name) for plugin, item in self._collect("avatarctl_weights", Weights) if item.path
+        ]
+        own = {name for plugin, name in embedded if plugin.name == owner}
+        return {name: plugin for plugin, name in embedded if own and name not in own}
 
     def layouts(self) -> list[tuple[Plugin, Layout]]:
         """All declared layouts of data, with their plugins."""

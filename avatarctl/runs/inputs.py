@@ -14,23 +14,38 @@ from avatarctl.runs.folder import CHECKPOINTS, WEIGHTS, is_run, root
 from avatarctl.runs.index import Accept
 
 
-def find_weights(words: str, target: str, stage: str, declared: Iterable[Any], accept: Accept | None) -> Path:
+def find_weights(
+    words: str,
+    target: str,
+    stage: str,
+    declared: Iterable[Any],
+    accept: Accept | None,
+    foreign: Mapping[str, Any],
+) -> Path:
     """The file or folder that a weights setting names.
 
     Args:
         words: What the user gave.
         stage: Upstream stage that `latest` looks for.
         declared: The plugins' `Weights` declarations; those with a `path` are embedded and found by name.
+        foreign: Embedded weights of other plugins, by name; of those, only the target's are taken.
 
     Raises:
-        DataError: Nothing is found; the message lists what is.
+        DataError: Nothing is found; the message lists what is. Or the weights are another plugin's.
     """
     if words == "latest":
         return index.weights_file(index.latest("train", target, stage, accept))
     if words.startswith("run:"):
         return index.weights_file(index.find(words))
     embedded = embedded_weights(declared)
+    others = {name: plugin for name, plugin in foreign.items() if target not in plugin.target_names}
+    names = ", ".join(["latest", "run:NAME/N", *(name for name in embedded if name not in others)])
     path = Path(words).expanduser()
+    if words in others and not path.exists():
+        raise DataError(
+            f"{words}: these are weights of {others[words].name}",
+            hint=f"name a file or folder, or one of {names}",
+        )
     if words in embedded and not path.exists():
         return embedded[words]
     path = index.last_of_chain(path) or path
@@ -39,7 +54,6 @@ def find_weights(words: str, target: str, stage: str, declared: Iterable[Any], a
     if path.suffix == ".pt" and path.parent.name == CHECKPOINTS and path.stem in ("best", "last"):
         path = index.pointed(path.parent.parent, path.stem) or path
     if not path.exists():
-        names = ", ".join(["latest", "run:NAME/N", *embedded])
         raise DataError(
             f"{words}: no such weights file or folder", hint=f"name a file or folder, or one of {names}"
         )

@@ -100,6 +100,7 @@ def open_run(
             as_json=json,
             quiet=quiet,
             declared_weights=tuple(registry.weights()) if registry is not None else (),
+            foreign_weights=registry.foreign_weights(plugin[0]) if registry is not None else {},
             declared_formats=tuple(registry.formats()) if registry is not None else (),
             observers=Observers(observers_of(registry), log) if parallel.rank() == 0 else None,
             stop=stack.enter_context(watched()),

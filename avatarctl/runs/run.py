@@ -51,6 +51,8 @@ class Run:
     quiet: bool = False
     declared_weights: tuple[Any, ...] = ()
     """The plugins' `Weights` declarations."""
+    foreign_weights: Mapping[str, Any] = field(default_factory=dict)
+    """Embedded weights that are of other plugins, by name, with the plugin."""
     declared_formats: tuple[Any, ...] = ()
     """The plugins' `Format` declarations."""
     log: logging.Logger = field(default_factory=lambda: logging.getLogger("avatarctl.run"))
@@ -156,7 +158,8 @@ class Run:
         Args:
             setting: A file or folder (native or official), run:NAME/N, latest, or a name of embedded weights;
                 several are joined by commas, and each adds the parts that those before it lack.
-            target: Trained target that `latest` looks for; this one when left out.
+            target: Trained target that `latest` looks for, and whose plugin's embedded weights are taken too;
+                this one when left out.
             stage: Its stage that `latest` looks for.
             accept: Whether a run's settings will do, for `latest`.
         """
@@ -166,7 +169,9 @@ class Run:
         target = target or self.manifest.what["target"]
         paths = []
         for one in several(words):
-            found = of_chain(one) or [find_weights(one, target, stage, self.declared_weights, accept)]
+            found = of_chain(one) or [
+                find_weights(one, target, stage, self.declared_weights, accept, self.foreign_weights)
+            ]
             if one != str(found[0]):
                 self.log.info("weights '%s': %s", one, ", ".join(map(str, found)))
             paths += [self.input(path, one) for path in found]

@@ -6,7 +6,7 @@ import json
 import re
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -73,7 +73,9 @@ def test_every_own_word_has_a_help_page_of_80_columns(words: tuple[str, ...], sa
         (("config", "show", "infer", "spars"), "did you mean sparse"),
         (("config", "show", "train", "sparse", "--stage", "vqva"), "did you mean vqvae"),
         (("config", "show", "train", "sparse"), "vqvae"),
-        (("config", "show", "infer", "sparse", "-c", "open-smal"), "did you mean"),
+        (("train", "sparse", "--stage", "vqvae", "-c", "open-smal"), "did you mean open-small"),
+        (("infer", "sparse", "walk_2", "-c", "open-toy"), "this is a preset of audio2motion"),
+        (("train", "sparse", "--stage", "vqvae", "-c", "audio2motion/open-toy"), "preset of audio2motion"),
         (("completion", "zhs"), "did you mean zsh"),
     ],
 )
@@ -224,6 +226,66 @@ def test_the_file_that_config_show_writes_gives_the_same_settings_back(say: Say,
     changed = {name for name in again if again[name]["value"] != plain[name]["value"]}
     assert changed == {"optim.lr", "schedule.milestones"}
     assert again["schedule.milestones"]["value"] == [1, 2]
+
+
+@pytest.mark.parametrize("words", ["nope", "open-tyo", "open-smal"])
+def test_presets_that_do_not_suit_the_target_are_not_proposed(say: Say, words: str) -> None:
+    code, _, err = say("infer", "sparse", "walk_2", "-c", words)
+    assert (code, "did you mean" in err) == (2, False)
+    assert f"-c {words}: no preset or file of this name" in err
+
+
+THEIRS = """
+from pathlib import Path
+from avatarctl.api import Weights, hookimpl
+
+@hookimpl
+def avatarctl_presets():
+    yield Path(__file__).parent / "presets"
+
+@hookimpl
+def avatarctl_weights():
+    yield Weights(name="theirs-toy", summary="theirs", path=str(Path(__file__).parent / "toy.safetensors"))
+"""
+
+
+@pytest.fixture
+def theirs(tmp_path: Path) -> Iterator[Path]:
+    """A plugin in a file, which brings presets and weights."""
+    path = tmp_path / "theirs.py"
+    path.write_text(THEIRS)
+    yield path
+    sys.modules.pop("theirs", None)
+
+
+def test_presets_of_third_parties_for_a_target_of_another_plugin_are_taken(
+    say: Say, tmp_path: Path, theirs: Path
+) -> None:
+    (tmp_path / "presets").mkdir()
+    (tmp_path / "presets" / "big.yaml").write_text("train:\n  vqvae: {batch_size: 3}\n")
+    start = ("--plugin", str(theirs))
+    for stage, name, size in (("vqvae", "big", 3), ("vqvae", "theirs/big", 3), ("decoder", "big", 300)):
+        shown = said(say, *start, "config", "show", "train", "sparse", "--stage", stage, "-c", name, "--json")
+        assert shown["settings"]["batch_size"]["value"] == size
+    code, _, err = say(*start, "infer", "sparse", "walk_2", "-c", "big")
+    assert (code, "-c big: this is a preset of theirs" in err) == (2, True)
+
+
+def test_weights_are_foreign_to_plugins_that_have_their_own(theirs: Path) -> None:
+    registry = Registry.load([theirs])
+    foreign = registry.foreign_weights("sparse-tracking")
+    assert (foreign["theirs-toy"].name, foreign["fashion-toy"].name) == ("theirs", "generative-avatar")
+    assert "open-small" not in foreign
+    assert registry.foreign_weights("theirs").keys() == foreign.keys() - {"theirs-toy"} | {"open-small"}
+    assert registry.foreign_weights("core") == {}  # export checkpoint takes those of every plugin
+
+
+def test_weights_of_another_plugin_are_said_to_be_its_own(say: Say) -> None:
+    code, _, err = say("infer", "sparse", "walk_2", "--weights", "fashion-toy", "--out", "a")
+    assert code == 5
+    assert "fashion-toy: these are weights of generative-avatar" in err
+    code, _, err = say("infer", "sparse", "walk_2", "--weights", "nope", "--out", "b")
+    assert (code, "one of latest, run:NAME/N, open-small\n" in err) == (5, True)
 
 
 def test_config_list_names_every_preset_of_the_project(say: Say) -> None:

@@ -126,3 +126,13 @@ def test_weights_come_from_a_path_a_run_or_an_embedded_name(run, tmp_path):
     with pytest.raises(DataError, match="no such weights file") as caught:
         run.weights("nothing")
     assert "latest, run:NAME/N, open-small" in caught.value.hint
+
+
+def test_embedded_weights_of_another_plugin_are_taken_for_its_targets_alone(run, tmp_path):
+    file = native.save(tmp_path / "open.safetensors", {"w": torch.ones(1)}, {})
+    run.declared_weights = (SimpleNamespace(name="theirs-toy", path=str(file), read="", sniff=""),)
+    run.foreign_weights = {"theirs-toy": SimpleNamespace(name="theirs", target_names={"their-target"})}
+    with pytest.raises(DataError, match="theirs-toy: these are weights of theirs"):
+        run.weights("theirs-toy")
+    assert run.weights("theirs-toy", target="their-target").path == file
+    assert run.weights(file).path == file
