@@ -124,7 +124,7 @@ def _trainings(
         if not is_begun:
             fields |= link.options | {name: str(folder / made) for name, made in link.inputs.items()}
         resolved = one.resolve(command, command.settings(), registry, fields, own)
-        one.check_needs(command)
+        one.check_needs(command, resolved.settings)
         found.append((link, command, one.Asked(own, resolved, plugin.resolve(command.step.run))))
     return found
 

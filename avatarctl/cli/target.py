@@ -128,7 +128,7 @@ def prepare(plugin: Plugin, target: Target, rest: Sequence[str], registry: Regis
     resolved = resolve(command, cls, registry, fields, options)
     if options.dry_run:
         return command, Asked(options, resolved, None)
-    check_needs(command)
+    check_needs(command, resolved.settings)
     return command, Asked(options, resolved, plugin.resolve(command.step.run))
 
 
@@ -219,20 +219,24 @@ def as_yaml(resolved: Resolved) -> str:
     return "\n".join(lines)
 
 
-def check_needs(command: Command) -> None:
-    """Stop when an extra that a target needs is not installed.
+def check_needs(command: Command, settings: StageSettings | None = None) -> None:
+    """Stop when an extra that a target or a switch of its settings needs is not installed.
 
     Raises:
         DependencyError: With the command that installs it.
     """
     source = command.plugin.source
-    for extra in dict.fromkeys([*command.target.needs, *command.step.needs]):
+    needs = dict.fromkeys([*command.target.needs, *command.step.needs], command.words)
+    for name, extra in type(settings).switch_extras.items() if settings is not None else ():
+        if getattr(settings, name):
+            needs.setdefault(extra, f"{command.words} --{name.replace('_', '-')}")
+    for extra, words in needs.items():
         wanted = re.compile(rf"""extra\s*==\s*['"]{re.escape(extra)}['"]""")
         lines = [line for line in (source.requires or [] if source else []) if wanted.search(line)]
         missing = [name for line in lines if not _is_installed(name := re.split(r"[\s\[<>=!~;(]", line)[0])]
         if missing:
             raise DependencyError(
-                f"{command.words} needs {', '.join(missing)}, which is not installed",
+                f"{words} needs {', '.join(missing)}, which is not installed",
                 hint=f'pip install "{command.plugin.distribution}[{extra}]"',
             )
 

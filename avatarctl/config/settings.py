@@ -57,6 +57,8 @@ class StageSettings(BaseSettings):
     """Fields that shape the network; a resumed run refuses to change them."""
     variants: ClassVar[Mapping[str, Mapping[str, Mapping[str, Any]]]] = {}
     """Defaults that belong to a value of a field: {field: {value: {setting: default}}}."""
+    switch_extras: ClassVar[Mapping[str, str]] = {}
+    """Extras of the plugin's distribution that switches need where they are on: {field: extra}."""
 
     model_config = SettingsConfigDict(
         extra="forbid",

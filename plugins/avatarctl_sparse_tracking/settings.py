@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, ValidationInfo, field_validator
 from pydantic_core import PydanticKnownError
@@ -68,6 +69,8 @@ class Sampling(StageSettings):
 
 class Infer(Sampling, LogSettings, Estimate):
     """Whole-body motion from a headset and two controllers."""
+
+    switch_extras: ClassVar[Mapping[str, str]] = {"live": "live"}
 
     host: str = "127.0.0.1"
     """Live: interface of this machine that receives; another one lets every machine that reaches it send."""

@@ -5,13 +5,16 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from types import SimpleNamespace
+from typing import ClassVar
 
 import pytest
 
 from avatarctl.api import Stage, Target
 from avatarctl.cli.target import Command, check_needs
+from avatarctl.config import StageSettings
 from avatarctl.errors import DependencyError
 from avatarctl.plugin.registry import Plugin
 
@@ -112,6 +115,24 @@ def test_a_missing_extra_of_a_target_or_stage_is_named_with_the_command_that_add
     with pytest.raises(DependencyError, match="train toy needs no-such-package, which") as caught:
         check_needs(Command(Plugin("toy", "their_toy", source), target, stage))
     assert caught.value.hint == 'pip install "their-toy[x]"'
+
+
+def test_a_missing_extra_of_a_switch_is_named_where_it_is_on():
+    class Toy(StageSettings):
+        """A toy."""
+
+        with_sound: bool = False
+        """Plays."""
+        switch_extras: ClassVar[Mapping[str, str]] = {"with_sound": "x"}
+
+    source = SimpleNamespace(name="toy", version="1", requires=["no-such-package; extra == 'x'"])
+    command = Command(
+        Plugin("toy", "toy", source), Target(verb="infer", name="toy", summary="", run="a:b", settings="a:c")
+    )
+    check_needs(command, Toy())
+    with pytest.raises(DependencyError, match="infer toy --with-sound needs no-such-package") as caught:
+        check_needs(command, Toy(with_sound=True))
+    assert caught.value.hint == 'pip install "toy[x]"'
 
 
 def test_wrong_device_and_precision_are_refused(command):

@@ -19,6 +19,7 @@ from avatarctl_sparse_tracking.trackers import Assembly, Resampler, Sample
 
 from avatarctl.body import open_body
 from avatarctl.builtin import export_vmc
+from avatarctl.cli import target
 from avatarctl.cli.main import main
 from avatarctl.errors import DataError, DependencyError, DeviceError, UsageError
 from avatarctl.export.settings import ExportVmc
@@ -238,6 +239,16 @@ def test_a_missing_package_is_told(tmp_path, monkeypatch):
     with pytest.raises(DependencyError) as caught:
         infer.run(Infer(live=True), Run.standalone(tmp_path))
     assert caught.value.hint == 'pip install "avatarctl[live]"'
+
+
+@pytest.mark.parametrize(
+    ("words", "said"), [("infer sparse --live", "infer sparse --live"), ("export vmc walk_2", "export vmc")]
+)
+def test_a_missing_package_is_told_before_there_is_a_run(tmp_path, monkeypatch, capsys, words, said):
+    monkeypatch.setattr(target, "_is_installed", lambda name: name != "python-osc")
+    assert main([*words.split(), "--out", str(tmp_path / "out")]) == 7
+    assert f"{said} needs python-osc, which is not installed" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize("ending", [{"seconds": 0.3}, {"then_stop": True}], ids=["seconds", "signal"])
