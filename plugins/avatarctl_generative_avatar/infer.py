@@ -46,17 +46,17 @@ def run(settings: Infer, run: Run) -> None:
     work = Work(settings, run, persons, motion, pipeline.origin_of(settings, people, run, kept))
     begun = time.perf_counter()
     makers: dict[Mode, Callable[[Shooting], None]] = {
-        "gen_samples": work.picture,
-        "gen_cano": work.canonical,
-        "gen_novel_view": work.views,
-        "gen_anim": work.animation,
+        "samples": work.picture,
+        "canonical": work.canonical,
+        "views": work.views,
+        "animate": work.animation,
     }
     chosen = [make for mode, make in makers.items() if mode in settings.mode]
     for person in work.people:
         shooting = Shooting(settings, person, run.progress)  # its planes and surface go with it
         for make in chosen:
             make(shooting)
-    if "gen_interp" in settings.mode:
+    if "interp" in settings.mode:
         work.blends()
     work.sheets()
     run.save(people_files.FILE, work.arrays())
@@ -78,17 +78,17 @@ def check(settings: Infer, count: int) -> None:
     Raises:
         SettingsError: One does.
     """
-    if "gen_anim" in settings.mode and settings.motion is None:
-        raise SettingsError("mode: gen_anim shows a motion, and there is none", hint="--motion walk_2")
-    if "gen_anim" not in settings.mode and settings.motion is not None:
+    if "animate" in settings.mode and settings.motion is None:
+        raise SettingsError("mode: animate shows a motion, and there is none", hint="--motion walk_2")
+    if "animate" not in settings.mode and settings.motion is not None:
         raise SettingsError(
-            f"motion: only gen_anim shows it, and mode is {', '.join(settings.mode)}", hint="--mode animate"
+            f"motion: only animate shows it, and mode is {', '.join(settings.mode)}", hint="--mode animate"
         )
-    if "gen_interp" in settings.mode and count < 2:
+    if "interp" in settings.mode and count < 2:
         is_new = settings.people is None and not settings.pick
         found = f"number is {count}" if is_new else f"there is {count}"
         raise SettingsError(
-            f"mode: gen_interp goes from one person to another; {found}",
+            f"mode: interp goes from one person to another; {found}",
             hint="--number 2" if is_new else "--pick 0,1",
         )
 

@@ -46,7 +46,7 @@ def avatarctl_targets() -> Iterator[Target]:
         settings=f"{PACKAGE}.settings:Infer",
         examples=(
             "avatarctl infer generative-avatar --weights ag3d.pkl --poses dp_pose_dist.npy --number 8",
-            "avatarctl infer generative-avatar --weights fashion-toy --mode gen_anim --motion walk.npz",
+            "avatarctl infer generative-avatar --weights fashion-toy --mode animate --motion walk.npz",
             "avatarctl infer generative-avatar --people runs/infer-generative-avatar/001 --pick 3",
         ),
     )

@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, ValidationInfo, field_validator
 
 from avatarctl.config import Group, StageSettings, WeightsPath
 from avatarctl_generative_avatar.settings_model import NotNegative, Positive
 
-Mode = Literal["gen_samples", "gen_cano", "gen_novel_view", "gen_interp", "gen_anim"]
+Mode = Literal["samples", "canonical", "views", "interp", "animate"]
 Panel = Literal["rgb", "raw", "normal", "mesh"]
 Chance = Literal["const", "random", "published"]
 Samples = Annotated[int, Field(ge=4, le=1024)]
-ALIASES: dict[str, Mode] = {
-    "samples": "gen_samples", "sample": "gen_samples", "canonical": "gen_cano", "views": "gen_novel_view",
-    "interp": "gen_interp", "animate": "gen_anim", "anim": "gen_anim",
+PUBLISHED: dict[str, Mode] = {
+    "gen_samples": "samples", "gen_cano": "canonical", "gen_novel_view": "views", "gen_interp": "interp",
+    "gen_anim": "animate",
 }  # fmt: skip
-"""Plain words for the published names of modes."""
+"""The published names of modes."""
+ALIASES: dict[str, Mode] = {"sample": "samples", "anim": "animate"}
 
 
 class Sampling(Group):
@@ -87,7 +88,7 @@ class Chosen(People):
 class Infer(Chosen):
     """New people: pictures, turning views, blends, films in any motion."""
 
-    mode: Annotated[list[Mode], Field(min_length=1)] = ["gen_samples"]
+    mode: Annotated[list[Mode], Field(min_length=1)] = ["samples"]
     """What to make: samples, canonical (arms out), views, interp or animate; or the published names."""
     panels: Annotated[list[Panel], Field(min_length=1)] = ["rgb"]
     """What to show side by side: the picture, as it is before super-resolution, its normals, its mesh."""
@@ -121,10 +122,10 @@ class Infer(Chosen):
     @field_validator("mode", mode="before")
     @classmethod
     def _modes(cls, value: Any) -> Any:
-        """Plain words by their published names; several of these may be in one word, as published."""
+        """Published names by their plain words; several of them may be in one word, as published."""
         found: list[Any] = []
         for word in words_of(value):
-            joined = [name for name in get_args(Mode) if isinstance(word, str) and name in word]
+            joined = [mode for name, mode in PUBLISHED.items() if isinstance(word, str) and name in word]
             found += [ALIASES[word]] if word in ALIASES else joined or [word]
         return list(dict.fromkeys(found))
 

@@ -59,11 +59,12 @@ def film(path: Path) -> list[np.ndarray]:
 @pytest.mark.parametrize(
     ("given", "found"),
     [
-        (["sample", "animate"], ["gen_samples", "gen_anim"]),
-        ("samples, canonical", ["gen_samples", "gen_cano"]),
-        (["gen_samples_gen_novel_view"], ["gen_samples", "gen_novel_view"]),
-        (["interp", "gen_interp", "views"], ["gen_interp", "gen_novel_view"]),
-        ("anim", ["gen_anim"]),
+        (["sample", "animate"], ["samples", "animate"]),
+        ("samples, canonical", ["samples", "canonical"]),
+        (["gen_samples_gen_novel_view"], ["samples", "views"]),
+        (["interp", "gen_interp", "views"], ["interp", "views"]),
+        ("anim", ["animate"]),
+        ("gen_cano,gen_anim", ["canonical", "animate"]),
     ],
 )
 def test_modes_have_plain_names_and_the_published_ones(given, found):
@@ -73,14 +74,15 @@ def test_modes_have_plain_names_and_the_published_ones(given, found):
 @pytest.mark.parametrize(
     ("words", "code", "said"),
     [
-        (["--mode", "gen_anim"], 3, "gen_anim shows a motion, and there is none"),
+        (["--mode", "gen_anim"], 3, "mode: animate shows a motion, and there is none"),
         (
             ["--mode", "samples,views", "--motion", "walk_2"],
             3,
-            "only gen_anim shows it, and mode is gen_samples",
+            "only animate shows it, and mode is samples",
         ),
         (["--mode", "interp"], 3, "number is 1"),
-        (["--mode", "dance"], 3, "found dance, expected one of gen_samples"),
+        (["--mode", "dance"], 3, "found dance, expected one of samples, canonical, views, interp, animate"),
+        (["--mode", "sampels"], 3, "did you mean samples?"),
         (["--panels", "rgb,depth"], 3, "found depth, expected one of rgb, raw, normal, mesh"),
         (["--mode", "views", "--azimuth", "inf"], 3, "azimuth: found inf, expected a finite number"),
         (
