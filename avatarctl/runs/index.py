@@ -120,8 +120,13 @@ def newest(verb: str, target: str, stage: str = "") -> Path:
     return found[-1]
 
 
-def latest(verb: str, target: str, stage: str = "", accept: Accept | None = None) -> Path:
+def latest(
+    verb: str, target: str, stage: str = "", accept: Accept | None = None, instead: Iterable[str] = ()
+) -> Path:
     """The newest finished run of a kind whose settings are accepted.
+
+    Args:
+        instead: Names of weights that are there without a run, for the hint.
 
     Raises:
         DataError: There is none; the message says what was passed over.
@@ -141,7 +146,7 @@ def latest(verb: str, target: str, stage: str = "", accept: Accept | None = None
     looked = f"; passed over {', '.join(passed[:4])}" if passed else ""
     raise DataError(
         f"latest: there is no finished run of {kind(verb, target, stage)} in {root()}{looked}",
-        hint=f"avatarctl {verb} {target}{words}, or name a weights file",
+        hint=f"avatarctl {verb} {target}{words}, or name weights: {', '.join([*instead, 'a file'])}",
     )
 
 

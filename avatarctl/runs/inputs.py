@@ -33,13 +33,14 @@ def find_weights(
     Raises:
         DataError: Nothing is found; the message lists what is. Or the weights are another plugin's.
     """
-    if words == "latest":
-        return index.weights_file(index.latest("train", target, stage, accept))
-    if words.startswith("run:"):
-        return index.weights_file(index.find(words))
     embedded = embedded_weights(declared)
     others = {name: plugin for name, plugin in foreign.items() if target not in plugin.target_names}
-    names = ", ".join(["latest", "run:NAME/N", *(name for name in embedded if name not in others)])
+    own = [name for name in embedded if name not in others]
+    if words == "latest":
+        return index.weights_file(index.latest("train", target, stage, accept, own))
+    if words.startswith("run:"):
+        return index.weights_file(index.find(words))
+    names = ", ".join(["latest", "run:NAME/N", *own])
     path = Path(words).expanduser()
     if words in others and not path.exists():
         raise DataError(

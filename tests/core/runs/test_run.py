@@ -126,6 +126,9 @@ def test_weights_come_from_a_path_a_run_or_an_embedded_name(run, tmp_path):
     with pytest.raises(DataError, match="no such weights file") as caught:
         run.weights("nothing")
     assert "latest, run:NAME/N, open-small" in caught.value.hint
+    with pytest.raises(DataError, match="there is no finished run") as caught:
+        run.weights("latest")
+    assert caught.value.hint.endswith("or name weights: open-small, a file")
 
 
 def test_embedded_weights_of_another_plugin_are_taken_for_its_targets_alone(run, tmp_path):
