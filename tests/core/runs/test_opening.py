@@ -172,7 +172,9 @@ def test_observers_hear_everything_and_one_that_raises_is_dropped(opened, caplog
     observers = [("broken", broken), ("good", lambda event: heard.append(("good", event.kind)))]
     impls = [SimpleNamespace(plugin_name=name, function=function) for name, function in observers]
     hook = SimpleNamespace(avatarctl_event=SimpleNamespace(get_hookimpls=lambda: impls))
-    registry = SimpleNamespace(weights=list, formats=list, manager=SimpleNamespace(hook=hook))
+    registry = SimpleNamespace(
+        weights=list, formats=list, foreign_weights=lambda owner: {}, manager=SimpleNamespace(hook=hook)
+    )
     with caplog.at_level(logging.WARNING), opened(registry=registry) as run:
         run.save("a.json", {})
         run.step_metrics(1, "train", {"loss": 2.0})

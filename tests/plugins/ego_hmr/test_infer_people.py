@@ -8,12 +8,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import small_networks
+import torch
 import trimesh
 from avatarctl_ego_hmr import detect
 from avatarctl_ego_hmr.recovered import read_recovered, read_results
 from egobody_mini import arrays_of, egobody, spoil
 from PIL import Image
 
+from avatarctl.checkpoints import native
 from avatarctl.cli.main import main
 from avatarctl.motion import Motion
 
@@ -169,6 +171,10 @@ def turned_photo(folder):
     return [folder / "photo.jpg"]
 
 
+def weights_of_others(folder):
+    return native.save(folder / "others.safetensors", {"a.w": torch.ones(1)}, {"parts": ["a"]})
+
+
 def camera_elsewhere(folder, **changes):
     """The office's camera turned round, so that it has its back to the room."""
     camera = json.loads(CAMERA.read_text())
@@ -195,7 +201,8 @@ def camera_elsewhere(folder, **changes):
         (("--box", "1:2:-3:4"), {}, 3, "expected a width and a height above 0"),
         (("--box", "1:2:3:4", "--box", "1:2:3:4"), {}, 3, "found 2; there are 1 pictures"),
         (("--box", "900:900:50:50"), {}, 5, "is 640x480; the box around a person lies outside of it"),
-        (("--weights", "open-small"), {}, 6, "has no 'scene' network"),
+        (("--weights", "open-small"), {}, 5, "open-small: these are weights of sparse-tracking"),
+        ((), {"weights": weights_of_others}, 6, "has no 'scene' network"),
         (("--guidance", "volumetric", "--sampler", "ddpm"), {}, 6, "is of the kind 'coap'"),
         (("--guidance", "coap"), {}, 2, "collision guidance does not work with ddim5"),
         (("--samples", "0"), {}, 3, "samples: found 0"),
@@ -207,6 +214,7 @@ def camera_elsewhere(folder, **changes):
 )  # fmt: skip
 def test_bad_input_gets_a_clear_line(weights, keypoints, tmp_path, capsys, words, files, code, said):
     found = {name: make(tmp_path) for name, make in files.items()}
+    weights = found.pop("weights", weights)
     found = error(capsys, infer(weights, tmp_path / "out", "--keypoints", keypoints, *words, **found))
     assert found[0] == code
     assert said in found[1]
