@@ -69,7 +69,7 @@ def train(case: dict[str, Any], arrays: dict[str, np.ndarray], folder: Path) -> 
         grads = {name: p.grad.clone() for name, p in trainee.named_parameters() if p.grad is not None}
         before = {name: p.detach().clone() for name, p in trainee.named_parameters()}
         stepped(params, optimizer)
-        after = dict(network.named_parameters())
+        after = dict(trainee.named_parameters())
         updates = {name: float((after[name].detach() - value).norm()) for name, value in before.items()}
         hold(theirs, case["phases"][theirs], {k: float(v) for k, v in terms.items()}, grads, updates)
         prefix = f"{theirs}.grad."
