@@ -20,13 +20,13 @@ BY_RUNNER = ("positional_encodings",)
 the last test."""
 PARITY_ONLY = (
     "evaluation_end_to_end", "eval_stage1", "eval_stage2", "s1_train_step", "s2_sample_ddpm50",
-    "tri_plane_res512", "backbone", "disc",
+    "tri_plane_res512", "backbone", "disc", "decoder_stage", "real_capture",
 )  # fmt: skip
 """The longest, which `nox -s parity` alone runs. `s1_train_step` needs its mode, with one thread: norms of
 small gradients are sums that cancel."""
 CASES = [case for case in golden.find(golden.FIXTURES) if case.kind not in BY_RUNNER + PARITY_ONLY]
 HEAVY = (
-    "decoder_stage", "sampling", "real_capture", "first_train", "second_train", "vqvae_train", "refiner",
+    "sampling", "first_train", "second_train", "vqvae_train", "refiner",
     "audio_features", "lip_regressor", "face_forward", "pose_forward",
     "guide_forward", "guide_generate", "ddim_loop_face", "ddim_loop_pose", "train_step_face",
     "train_step_pose", "train_step_guide", "generate_end_to_end", "ca_body_forward",

@@ -231,18 +231,3 @@ def test_what_cannot_be_trained_is_a_line(words, code, message, small_store, tmp
         given += ["--frames", "60"]
     assert main([*given, *([] if "--store" in words else ["--store", str(small_store)]), *words]) == code
     assert message in capsys.readouterr().err
-
-
-@pytest.mark.slow
-def test_two_processes_have_the_loss_of_one(small_store, tmp_path, in_two_processes, monkeypatch):
-    monkeypatch.setenv("AVATARCTL_RUNS", str(tmp_path / "runs"))
-    network = FACE.model_copy(update={"dropout": 0.0}).model_dump(mode="json")
-    preset = tmp_path / "tiny.yaml"
-    preset.write_text(json.dumps({"network": network, "loop": {"steps": 3, "log_every": 1}, **SHORT}))
-    words = ["train", "audio2motion", "--stage", "face", "-c", str(preset), "--store", str(small_store)]
-
-    assert main([*words, "--out", str(tmp_path / "alone")]) == 0
-    in_two_processes(*words, "--out", str(tmp_path / "together"))
-
-    alone, together = ([line["total"] for line in logged(tmp_path / n)] for n in ("alone", "together"))
-    assert together == pytest.approx(alone, abs=1e-5)
