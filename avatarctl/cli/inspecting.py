@@ -138,9 +138,10 @@ def _folder(path: Path, registry: Registry) -> Description:
         facts = {str(folder.relative_to(path)): read_run(folder).status for folder in runs}
         return Description(path, "run", "folder of runs", facts, commands=("avatarctl runs",))
     inner = [(child, _laid_out(child, registry)) for child in sorted(path.iterdir()) if child.is_dir()]
-    if held := {child.name: _data(child, *known) for child, known in inner if known}:
-        kinds = {name: found.what for name, found in held.items()}
-        return Description(path, "data", "folder of data", kinds, commands=next(iter(held.values())).commands)
+    if held := [(child, known) for child, known in inner if known]:
+        kinds = {child.name: layout.summary for child, (_, layout) in held}
+        first, known = held[0]  # only one is read: there may be hundreds
+        return Description(path, "data", "folder of data", kinds, commands=_data(first, *known).commands)
     if any(file.suffix in SUFFIXES for file in path.rglob("*")):
         return describe_weights(path, registry.weights())
     raise DataError(

@@ -53,7 +53,7 @@ def test_latest_is_the_newest_finished_run_that_is_accepted(three):
     assert "avatarctl train tiny --stage first" in caught.value.hint
 
 
-def test_a_run_whose_process_was_killed_is_an_interrupted_one(three, opened, capsys):
+def test_a_run_whose_process_was_killed_is_an_interrupted_one(three, opened):
     with opened() as run:
         assert index.read(run.folder).status == "running"
     about = manifest.read(three[0])
